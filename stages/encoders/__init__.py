@@ -1,0 +1,1 @@
+"""Encoders: one file a kind. An encoder turns the rows of a table into vectors."""

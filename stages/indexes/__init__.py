@@ -1,0 +1,1 @@
+"""Indexes: one file a kind. An index is whatever answers search(queries, k)."""

@@ -1,0 +1,1 @@
+"""Retrievers without vectors: one file a kind."""

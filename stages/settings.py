@@ -1,0 +1,67 @@
+"""The base of every configuration model, and what of a configuration identifies a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stages.errors import ConfigError, suggestion
+
+
+T = TypeVar("T", bound="Settings")
+
+
+class Settings(BaseModel):
+    """A frozen table of the configuration. Unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def semantic(self) -> dict[str, Any]:
+        """The fields that can change a result, as plain JSON values: all but those made by `speed`."""
+        return {
+            key: _plain(getattr(self, key))
+            for key, field in type(self).model_fields.items()
+            if not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("speed_only"))
+        }
+
+
+def speed(default: Any, description: str, **limits: Any) -> Any:
+    """A field that changes how fast a result comes and not what it is: it stays out of every key."""
+    return Field(default, description=description, json_schema_extra={"speed_only": True}, **limits)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.semantic()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def parse(model: type[T], fields: Mapping[str, Any], where: str) -> T:
+    """Builds a model from a table of the configuration; `where` is the table's name. Raises ConfigError."""
+    try:
+        return model.model_validate(dict(fields))
+    except ValidationError as error:
+        raise explain(error, model, where) from None
+
+
+def explain(error: ValidationError, model: type[Settings], where: str) -> ConfigError:
+    """The first fault of a table as a ConfigError that names the key."""
+    first = error.errors(include_url=False)[0]
+    path = [str(step) for step in first["loc"]]
+    key = ".".join([where, *path]) if where else ".".join(path)
+    if first["type"] == "extra_forbidden":
+        owner: Any = model
+        for step in path[:-1]:
+            field = owner.model_fields.get(step) if isinstance(owner, type) and issubclass(owner, Settings) else None
+            owner = field.annotation if field else None
+        known = owner.model_fields if isinstance(owner, type) and issubclass(owner, Settings) else ()
+        return ConfigError(f"unknown key {key!r}", try_=suggestion(path[-1], known) if known else "remove it")
+    if first["type"] == "missing":
+        return ConfigError(f"the key {key!r} is missing", try_=f"{path[-1]} = …")
+    return ConfigError(f"{key}: {first['msg']}", got=repr(first.get("input")))
