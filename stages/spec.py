@@ -37,7 +37,17 @@ class Source(Protocol):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the table's parts in order."""
+        """Names of the table's parts in order. Tables of one sharded stage have parts that correspond one to one."""
+        ...
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What the stage that made this counted."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the stage that made this found out, as JSON values."""
         ...
 
     def read(self, columns: Sequence[str] | None = None, part: str | None = None) -> pa.Table:
@@ -142,6 +152,7 @@ class Spec:
     config: type[Settings]
     inputs: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    every_round: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     shards: Callable[[Any, Inputs], Sequence[Shard]] | None = None

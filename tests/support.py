@@ -20,6 +20,8 @@ class Table:
     """A `Source` over parts in memory."""
 
     tables: list[pa.Table]
+    counters: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -52,6 +54,8 @@ class File:
     """A `Source` that is a file or a folder."""
 
     place: Path
+    counters: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def path(self) -> Path:
         return self.place
@@ -92,12 +96,17 @@ class Result:
     def __getitem__(self, name: str) -> pa.Table:
         return self.tables[name].read()
 
+    def inputs(self) -> dict[str, Any]:
+        """The tables and files as inputs of another stage, with counters and facts."""
+        tables = {n: Table(t.tables, self.counters, self.facts) for n, t in self.tables.items()}
+        return {**tables, **{n: File(p, self.counters, self.facts) for n, p in self.files.items()}}
+
     def rows(self, name: str) -> list[dict[str, Any]]:
         return self[name].to_pylist()
 
 
-def source(*tables: pa.Table) -> Table:
-    return Table(list(tables))
+def source(*tables: pa.Table, **facts: Any) -> Table:
+    return Table(list(tables), facts=facts)
 
 
 def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
