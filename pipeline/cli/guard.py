@@ -1,0 +1,51 @@
+"""From exceptions and signals to messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import click
+
+from stages.errors import HardrockError
+
+
+class Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Runs a command and returns its exit code; a person sees a message, never a traceback for a fault of theirs."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        command()
+    except HardrockError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _stopped("interrupted", 130)
+    except Terminated:
+        return _stopped("terminated", 143)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _stopped(how: str, code: int) -> int:
+    again = " ".join(["hardrock", *sys.argv[1:]])
+    click.echo(f"{how}: what was finished is kept. Go on with: {again}", err=True)
+    return code

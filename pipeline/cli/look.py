@@ -1,0 +1,74 @@
+"""Commands that look at a workspace and change nothing in it but its catalog."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.session import runner
+
+
+@click.command()
+@options
+@click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
+def status(as_json: bool, **given: Any) -> None:
+    """Say for each stage in each round whether its result is fresh or stale, and why."""
+    states = runner(**given).status()
+    if as_json:
+        click.echo(json.dumps([{"stage": s.node.name, "fresh": s.fresh, "why": list(s.why)} for s in states]))
+        return
+    for state in states:
+        word = "fresh" if state.fresh else "waits" if state.waits else "stale"
+        click.echo(f"{state.node.name:<18} {word:<6} {'; '.join(state.why)}".rstrip())
+
+
+@click.command()
+@options
+def plan(**given: Any) -> None:
+    """List the stages that a run would bring up to date, in order."""
+    states = [state for state in runner(**given).status() if not state.fresh]
+    for state in states:
+        says = f"{'; '.join(state.why)}: runs only if what it reads has changed" if state.waits else "; ".join(state.why)
+        click.echo(f"{state.node.name:<18} {says}")
+    if not states:
+        click.echo("all fresh, nothing to do")
+
+
+@click.command()
+@options
+@click.argument("statement", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Rows as JSON, one object a line.")
+def sql(statement: str | None, as_json: bool, **given: Any) -> None:
+    """Run a statement over the workspace's views; without one, open a prompt.
+
+    Any other DuckDB client can open catalog.duckdb in the workspace as well.
+    """
+    from pipeline.cli.console import print_rows, prompt
+    from pipeline.publish import opened
+
+    with opened(runner(**given)) as connection:
+        if statement is not None:
+            print_rows(connection, statement, as_json)
+        elif sys.stdin.isatty():
+            prompt(connection, as_json)
+        else:
+            for one in filter(str.strip, sys.stdin.read().split(";")):
+                print_rows(connection, one, as_json)
+
+
+@click.command()
+@options
+@click.argument("query")
+@click.option("--round", "number", type=click.IntRange(min=0), default=0, show_default=True, help="Round of the model.")
+@click.option("--rows", type=click.IntRange(min=1), default=20, show_default=True, help="Candidates to show.")
+def show(query: str, number: int, rows: int, **given: Any) -> None:
+    """Show one query, by id or text: its positives, and its candidates in rank order with score and verdict."""
+    from pipeline.cli.console import show_query
+    from pipeline.publish import opened
+
+    with opened(runner(**given)) as connection:
+        show_query(connection, query, number, rows)

@@ -1,0 +1,100 @@
+"""A TOML file → frozen typed models, one a stage.
+
+    rounds = 1
+    [encoder]                 given to embed and to train
+    [ingest] … [report]       a table a stage; what is left out has its default
+
+Unknown keys are errors with a suggestion. A relative `path` counts from the folder of the configuration file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import plan
+from stages.errors import ConfigError, suggestion
+from stages.settings import Settings, parse
+
+SHARED = {"encoder": ("embed", "train")}
+"""Tables at the top that become a field of several stages."""
+
+SCALARS = {"rounds": 1}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The whole configuration: how many rounds train, and the model of each stage."""
+
+    source: Path
+    rounds: int
+    stages: Mapping[str, Settings]
+
+
+def load(path: Path, overrides: Sequence[str] = (), limit: int | None = None) -> Configuration:
+    """Reads a configuration. `overrides` are `stage.key=value` with a TOML value; `limit` becomes ingest.limit."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("no such configuration file", where=str(path), try_="CONFIG=configs/default.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("the configuration is not TOML", where=str(path), got=error) from None
+    except OSError as error:
+        raise ConfigError("the configuration cannot be read", where=str(path), got=error.strerror) from None
+    for override in overrides:
+        _override(tables, override)
+    if limit is not None:
+        tables.setdefault("ingest", {})["limit"] = limit
+    return _build(tables, path.absolute())
+
+
+def _override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"{override!r} is not of the form stage.key=value", try_="--set mine.depth=200")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *path, last = key.strip().split(".")
+    table: Any = tables
+    for step in path:
+        table = table.setdefault(step, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{key!r} goes through {step!r}, which is not a table")
+    table[last] = value
+
+
+def _build(tables: dict[str, Any], source: Path) -> Configuration:
+    for name in tables:
+        if name not in plan.STAGES and name not in SHARED and name not in SCALARS:
+            raise ConfigError(
+                f"unknown key {name!r}", where=str(source), try_=suggestion(name, [*plan.STAGES, *SHARED, *SCALARS])
+            )
+    rounds = tables.get("rounds", SCALARS["rounds"])
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or not 0 <= rounds <= 99:
+        raise ConfigError("rounds is a whole number from 0 to 99", where=str(source), got=rounds)
+    stages: dict[str, Settings] = {}
+    for stage in plan.STAGES:
+        table = tables.get(stage, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{stage} is a table", where=str(source), got=table, try_=f"[{stage}]")
+        shared = {key: tables[key] for key, users in SHARED.items() if stage in users and key in tables}
+        try:
+            stages[stage] = parse(plan.spec(stage).config, _absolute({**shared, **table}, source.parent), stage)
+        except ConfigError as error:
+            error.where = error.where or str(source)
+            raise
+    return Configuration(source, rounds, stages)
+
+
+def _absolute(value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: str(folder / inner) if key == "path" and isinstance(inner, str) else _absolute(inner, folder)
+            for key, inner in value.items()
+        }
+    return value

@@ -1,0 +1,116 @@
+"""The manifest: the only proof that a stage's result is complete, and what its files must be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.fingerprint import digest
+from stages.errors import ArtefactError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One file of a result: its path inside the stage's folder, size in bytes, sha256 and, of a table, its rows."""
+
+    file: str
+    bytes: int
+    sha256: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is stored of one shard, or of a whole stage."""
+
+    tables: Mapping[str, tuple[Stored, ...]] = field(default_factory=dict)
+    files: Mapping[str, tuple[Stored, ...]] = field(default_factory=dict)
+    counters: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def stored(self) -> list[Stored]:
+        return [one for group in (self.tables, self.files) for many in group.values() for one in many]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "tables": {name: [asdict(one) for one in many] for name, many in self.tables.items()},
+            "files": {name: [asdict(one) for one in many] for name, many in self.files.items()},
+            "counters": dict(sorted(self.counters.items())),
+            "facts": dict(self.facts),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Record:
+        return Record(
+            tables={name: tuple(Stored(**one) for one in many) for name, many in value["tables"].items()},
+            files={name: tuple(Stored(**one) for one in many) for name, many in value["files"].items()},
+            counters=value["counters"],
+            facts=value["facts"],
+        )
+
+
+def merge(records: Iterable[Record]) -> Record:
+    """The records of a stage's shards in order as one: files follow each other, counters add up."""
+    tables: dict[str, list[Stored]] = {}
+    files: dict[str, list[Stored]] = {}
+    counters: dict[str, int] = {}
+    facts: dict[str, Any] = {}
+    for record in records:
+        for name, many in record.tables.items():
+            tables.setdefault(name, []).extend(many)
+        for name, many in record.files.items():
+            files.setdefault(name, []).extend(many)
+        for name, count in record.counters.items():
+            counters[name] = counters.get(name, 0) + count
+        facts.update(record.facts)
+    return Record(
+        {name: tuple(many) for name, many in tables.items()},
+        {name: tuple(many) for name, many in files.items()},
+        counters,
+        facts,
+    )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A complete result: the identity it has, the key of that identity, and what is stored."""
+
+    identity: Mapping[str, Any]
+    key: str
+    record: Record
+
+    def fingerprint(self, name: str) -> str:
+        """Identifies the content of one table or file of this result, whatever led to it."""
+        stored = self.record.tables.get(name) or self.record.files.get(name) or ()
+        return digest([[[one.file, one.rows, one.sha256] for one in stored], dict(self.record.facts)])
+
+    def as_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, "key": self.key, "identity": dict(self.identity), **self.record.as_json()}
+
+
+def read(path: Path) -> Manifest | None:
+    """The manifest at `path`; None when there is none. Raises ArtefactError when it is not a whole manifest."""
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        value = json.loads(text)
+        if value["format"] != FORMAT:
+            raise ArtefactError(
+                f"the manifest is of format {value['format']}, this version reads {FORMAT}",
+                where=str(path),
+                try_="use a new workspace, or remove this folder so that the stage runs again",
+            )
+        if digest(value["identity"]) != value["key"]:
+            raise ValueError("key and identity do not agree")
+        return Manifest(value["identity"], value["key"], Record.from_json(value))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(
+            "the manifest is damaged", where=str(path), got=error, try_=f"remove {path.parent} so that the stage runs again"
+        ) from None

@@ -1,0 +1,72 @@
+"""What a person sees while a stage works: a bar on a terminal, plain lines otherwise; everything goes to the log as well."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.errors import StorageError
+from stages.spec import Bar
+
+LOG = logging.getLogger("hardrock")
+
+EVERY = 10.0
+"""Seconds between two plain lines of progress."""
+
+
+class PlainBar:
+    """Progress as a line every ten seconds."""
+
+    def __init__(self, says: str, total: int) -> None:
+        self._says, self._total, self._done = says, total, 0
+        self._next = time.monotonic() + EVERY
+
+    def advance(self, amount: int = 1) -> None:
+        self._done += amount
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + EVERY
+            LOG.info("%s: %d of %d (%d%%)", self._says, self._done, self._total, 100 * self._done // max(self._total, 1))
+
+
+@contextmanager
+def bar(says: str, total: int) -> Iterator[Bar]:
+    """A bar of `total` steps on standard error."""
+    if not sys.stderr.isatty():
+        yield PlainBar(says, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(says, total=total)
+
+        class _Bar:
+            def advance(self, amount: int = 1) -> None:
+                progress.advance(task, amount)
+
+        yield _Bar()
+
+
+def start_logging(root: Path) -> None:
+    """Lines for the person on standard error, the same with times in `logs/hardrock.log` of the workspace."""
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
+    for handler in list(LOG.handlers):
+        LOG.removeHandler(handler)
+        handler.close()
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    LOG.addHandler(screen)
+    path = root / "logs" / "hardrock.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}", got=error.strerror or error, try_="choose another WORKSPACE") from error
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOG.addHandler(file)

@@ -1,0 +1,189 @@
+"""Skips, resumes or runs one stage, or all of a plan."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import environment, plan, progress
+from pipeline.config import Configuration
+from pipeline.engines import local
+from pipeline.fingerprint import Identity, differences
+from pipeline.manifest import Manifest, Record, merge
+from pipeline.plan import Node
+from pipeline.source import FileSource, TableSource
+from pipeline.store import Building, Workspace
+from stages.errors import ArtefactError
+from stages.spec import WHOLE, Bar, Inputs, Shard, Source
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a stage is given of its surroundings; see `stages.spec.Context`."""
+
+    shards: tuple[Shard, ...]
+    scratch: Path
+    device: str
+    round: int
+
+    def progress(self, says: str, total: int) -> AbstractContextManager[Bar]:
+        return progress.bar(says, total)
+
+    def log(self, message: str) -> None:
+        progress.LOG.info("  %s", message)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a node stands: fresh, stale, or waiting for one before it; and why."""
+
+    node: Node
+    fresh: bool
+    why: tuple[str, ...]
+    waits: bool = False
+
+
+class Runner:
+    """One configuration in one workspace."""
+
+    def __init__(self, configuration: Configuration, workspace: Workspace, device: str) -> None:
+        self.configuration, self.workspace, self.device = configuration, workspace, device
+        self.rounds = max(configuration.rounds, self._rounds_there())
+
+    def _rounds_there(self) -> int:
+        """Rounds that were trained in this workspace before, by configuration or by `hardrock round`."""
+        number = 0
+        while self.workspace.manifest(Node("train", number).name) is not None:
+            number += 1
+        return number
+
+    def inputs(self, node: Node) -> Inputs:
+        """The sources of a node's inputs. Raises ArtefactError when one has not been made."""
+        found: dict[str, Source] = {}
+        for name, (source, output) in plan.reads(node, self.rounds).items():
+            manifest = self.workspace.manifest(source.name)
+            folder = self.workspace.final(source.name)
+            if manifest is None:
+                raise ArtefactError(
+                    f"{node.name} needs {output}, which {source.name} has not made", where=str(folder),
+                    try_=f"hardrock {source.stage}",
+                )  # fmt: skip
+            is_table = output in plan.spec(source.stage).tables
+            found[name] = (TableSource if is_table else FileSource)(folder, output, manifest)  # type: ignore[assignment]
+        return found
+
+    def identity(self, node: Node, inputs: Inputs) -> Identity:
+        """All that the node's result depends on."""
+        spec, config = plan.spec(node.stage), self.configuration.stages[node.stage]
+        prints = {}
+        for name, (source, output) in plan.reads(node, self.rounds).items():
+            manifest = self.workspace.manifest(source.name)
+            prints[name] = manifest.fingerprint(output) if manifest else ""
+        external = spec.external(config, inputs, self.device) if spec.external else {}
+        return Identity(node.stage, spec.version, node.round, config.semantic(), prints, external)
+
+    def state(self, node: Node, before: Sequence[State] = ()) -> State:
+        """Whether the node's result is what its inputs and configuration call for."""
+        stale = {state.node for state in before if not state.fresh}
+        blockers = {source.name for source, _ in plan.reads(node, self.rounds).values() if source in stale}
+        if blockers:
+            return State(node, False, (f"after {', '.join(sorted(blockers))}",), waits=True)
+        why = self._stale(node, self.identity(node, self.inputs(node)))
+        return State(node, not why, why)
+
+    def _stale(self, node: Node, identity: Identity) -> tuple[str, ...]:
+        """Why what is stored is not the result with this identity; empty when it is."""
+        stored = self.workspace.manifest(node.name)
+        if stored is None:
+            return ("not made yet",)
+        if stored.key != identity.key:
+            return tuple(differences(stored.identity, identity.as_json()))
+        missing = self.workspace.lacks(node.name, stored)
+        return (f"{missing} is missing or has another size",) if missing else ()
+
+    def status(self) -> list[State]:
+        """The state of every node in order, without doing anything."""
+        states: list[State] = []
+        for node in plan.nodes(self.rounds):
+            states.append(self.state(node, states))
+        return states
+
+    def run(self, nodes: Sequence[Node]) -> int:
+        """Brings the nodes up to date in order. Returns how many had to be run."""
+        ran = 0
+        for node in nodes:
+            ran += self.run_node(node)
+        return ran
+
+    def run_node(self, node: Node) -> bool:
+        """Brings one node up to date; its inputs must be. True when it had to be run."""
+        inputs = self.inputs(node)
+        identity = self.identity(node, inputs)
+        self.workspace.finish_swap(node.name, identity.key)
+        why = self._stale(node, identity)
+        if not why:
+            return False
+        progress.LOG.info("%s: %s", node.name, "; ".join(why))
+        clock = _Clock()
+        spec = plan.spec(node.stage)
+        shards = tuple(spec.shards(self.configuration.stages[node.stage], inputs)) if spec.shards else (WHOLE,)
+        building = Building(self.workspace, node.name, identity.key)
+        done = building.finished(shards)
+        resumed = len(done)
+        if resumed:
+            progress.LOG.info("  goes on: %d of %d shards are there", resumed, len(shards))
+        pending = tuple(shard for shard in shards if shard not in done)
+        if pending:
+            self._store(building, node, RunContext(pending, building.scratch, self.device, node.round or 0), inputs, done)
+        manifest = Manifest(identity.as_json(), identity.key, merge(done[shard] for shard in shards))
+        building.complete(manifest, {**clock.stop(), "device": self.device, "shards_resumed": resumed})
+        progress.LOG.info("  %s in %.1f s", _summary(manifest), clock.seconds)
+        return True
+
+    def _store(
+        self, building: Building, node: Node, context: RunContext, inputs: Inputs, done: dict[Shard, Record]
+    ) -> None:
+        """Runs the pending shards and stores their parts as they come."""
+        parts: dict[Shard, list[Record]] = {}
+        config = self.configuration.stages[node.stage]
+        for part in local.run(plan.module(node.stage), config, inputs, context):
+            parts.setdefault(part.shard, []).append(building.store(part))
+            if part.last:
+                done[part.shard] = merge(parts.pop(part.shard))
+                building.record(part.shard, done[part.shard])
+
+
+class _Clock:
+    """Times a stage for run.json."""
+
+    def __init__(self) -> None:
+        self._started, self._wall, self._cpu = datetime.now(UTC), time.monotonic(), time.process_time()
+        self.seconds = 0.0
+
+    def stop(self) -> dict[str, Any]:
+        self.seconds = time.monotonic() - self._wall
+        return {
+            "started": self._started.isoformat(timespec="seconds"),
+            "seconds": round(self.seconds, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu, 3),
+            "peak_memory": environment.peak_memory(),
+            "command": sys.argv,
+            "versions": environment.versions(),
+            "hardware": environment.hardware(),
+            "git": environment.git_state(),
+        }
+
+
+def _summary(manifest: Manifest) -> str:
+    """What was made, in a phrase: rows of each table, files."""
+    tables: dict[str, Any] = {
+        name: sum(stored.rows or 0 for stored in many) for name, many in manifest.record.tables.items()
+    }
+    says = [f"{rows:,} {name}" for name, rows in tables.items()]
+    return ", ".join(says + list(manifest.record.files)) or "nothing to do"

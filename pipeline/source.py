@@ -1,0 +1,131 @@
+"""The inputs of a stage as files: every byte is checked against its manifest before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.fingerprint import sha256
+from pipeline.manifest import Manifest, Stored
+from stages.errors import ArtefactError
+from stages.schemas import TABLES
+
+_checked: set[tuple[Path, str]] = set()
+
+
+def check(folder: Path, stored: Stored) -> Path:
+    """The path of a stored file once its size and sha256 are right. Raises ArtefactError. Checks once a process."""
+    path = folder / stored.file
+    if (path, stored.sha256) in _checked:
+        return path
+    mend = f"remove {folder} so that the stage runs again"
+    if not path.is_file():
+        raise ArtefactError("a file of the workspace is missing", where=str(path), try_=mend)
+    size = path.stat().st_size
+    if size != stored.bytes:
+        raise ArtefactError(
+            "a file of the workspace is damaged", where=str(path), got=f"{size} bytes, not {stored.bytes}", try_=mend
+        )
+    found = sha256(path)
+    if found != stored.sha256:
+        raise ArtefactError(
+            "a file of the workspace is damaged", where=str(path), got=f"sha256 {found}, not {stored.sha256}", try_=mend
+        )
+    _checked.add((path, stored.sha256))
+    return path
+
+
+class FileSource:
+    """A file or a folder of a stage's result."""
+
+    def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
+        self._folder, self._name, self._manifest = folder, name, manifest
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self._manifest.record.counters
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self._manifest.record.facts
+
+    def path(self) -> Path:
+        for stored in self._manifest.record.files[self._name]:
+            check(self._folder, stored)
+        return self._folder / self._name
+
+
+class TableSource:
+    """A table of a stage's result, in one Parquet file a part."""
+
+    def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
+        self._folder, self._name, self._manifest = folder, name, manifest
+        self._stored = manifest.record.tables.get(name, ())
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self._manifest.record.counters
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self._manifest.record.facts
+
+    @property
+    def rows(self) -> int:
+        return sum(stored.rows or 0 for stored in self._stored)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(stored.file for stored in self._stored)
+
+    @property
+    def schema(self) -> pa.Schema:
+        if not self._stored:
+            return TABLES[self._name]
+        with self._open(self._stored[0]) as file:
+            return file.schema_arrow
+
+    def read(self, columns: Sequence[str] | None = None, part: str | None = None) -> pa.Table:
+        chosen = [stored for stored in self._stored if part is None or stored.file == part]
+        if not chosen:
+            schema = self.schema
+            return (schema if columns is None else pa.schema([schema.field(c) for c in columns])).empty_table()
+        tables = []
+        for stored in chosen:
+            with self._open(stored) as file:
+                tables.append(file.read(columns=_listed(columns)))
+        return pa.concat_tables(tables)
+
+    def batches(self, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+        for stored in self._stored:
+            with self._open(stored) as file:
+                yield from file.iter_batches(batch_size=rows, columns=_listed(columns))
+
+    def path(self) -> Path:
+        return self._folder
+
+    def _open(self, stored: Stored) -> pq.ParquetFile:
+        path = check(self._folder, stored)
+        try:
+            file = pq.ParquetFile(path, page_checksum_verification=True, memory_map=True)
+        except (pa.ArrowException, OSError) as error:
+            raise ArtefactError(
+                "a file of the workspace is not Parquet", where=str(path), got=error, try_=f"remove {self._folder}"
+            ) from None
+        expected = TABLES.get(self._name)
+        if expected is not None and not file.schema_arrow.equals(expected):
+            raise ArtefactError(
+                f"the table {self._name} has other columns than this version writes",
+                where=str(path),
+                got=", ".join(file.schema_arrow.names),
+                try_=f"remove {self._folder} so that the stage runs again",
+            )
+        return file
+
+
+def _listed(columns: Sequence[str] | None) -> list[str] | None:
+    return None if columns is None else list(columns)

@@ -1,0 +1,227 @@
+"""A workspace on disk and the commit routine. Nothing else writes into a workspace.
+
+A file is written under a temporary name in its own folder, flushed to the disk and renamed. A stage's files gather in
+`.building/`, with a record a finished shard; when all shards are there the manifest is written last, and the folder takes
+its final name in one rename. So a final name never shows a partial result, an earlier result stays whole until the next
+one is complete, and a killed stage goes on from its last finished shard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.fingerprint import sha256
+from pipeline.manifest import Manifest, Record, Stored, read
+from stages.errors import StorageError
+from stages.spec import Part, Shard
+
+ROW_GROUP = 128 * 1024
+"""Rows of a Parquet row group; fewer where rows are wide, so that a group stays below `GROUP_BYTES`."""
+
+GROUP_BYTES = 128 * 1024 * 1024
+
+
+@contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    """Turns what the file system or a writing library says into a StorageError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}",
+            got=error.strerror or error,
+            try_="free space or mend the permissions; what was complete is intact, and the same command goes on from there",
+        ) from error
+
+
+def sync(path: Path) -> None:
+    """Flushes a file, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def commit(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes a file or a folder at `path` so that it is either whole or absent, also after a power loss."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with _storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(temporary)
+        try:
+            write(temporary)
+            for place in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
+                sync(place)
+            if path.is_dir():
+                remove(path)
+            temporary.rename(path)
+        except BaseException:
+            remove(temporary)
+            raise
+        sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder; it may be absent."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def commit_json(path: Path, value: Any) -> None:
+    """Writes a JSON value, readable and in one spelling."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    commit(path, lambda temporary: _write_bytes(temporary, text.encode()))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Writes a table as Parquet: with page checksums, row groups bounded in rows and bytes, vectors uncompressed."""
+    vectors = any(pa.types.is_fixed_size_list(field.type) for field in table.schema)
+    bytes_a_row = table.nbytes / table.num_rows if table.num_rows else 1
+    pq.write_table(
+        table,
+        path,
+        row_group_size=max(1, min(ROW_GROUP, int(GROUP_BYTES / max(bytes_a_row, 1)))),
+        compression="none" if vectors else "zstd",
+        use_dictionary=[field.name for field in table.schema if pa.types.is_dictionary(field.type)],
+        write_page_checksum=True,
+    )
+
+
+class Workspace:
+    """A folder that holds the results of the stages."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def final(self, name: str) -> Path:
+        """The folder of a complete result: `ingest`, `round-00/mine`."""
+        return self.root / name
+
+    def building(self, name: str) -> Path:
+        return self.root / ".building" / name.replace("/", ".")
+
+    def manifest(self, name: str) -> Manifest | None:
+        return read(self.final(name) / "manifest.json")
+
+    def lacks(self, name: str, manifest: Manifest) -> str | None:
+        """The first file of a result that is missing or has another size; None when all are there."""
+        for stored in manifest.record.stored():
+            path = self.final(name) / stored.file
+            if not path.is_file() or path.stat().st_size != stored.bytes:
+                return stored.file
+        return None
+
+    def swap(self, name: str) -> None:
+        """Gives a complete result its final name; an earlier result steps aside first and is then removed."""
+        building, final = self.building(name), self.final(name)
+        old = building.with_name(f"{building.name}.old")
+        with _storing(final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            (building / "key").unlink(missing_ok=True)
+            remove(old)
+            if final.exists():
+                final.rename(old)
+            building.rename(final)
+            sync(final.parent)
+            sync(building.parent)
+            remove(old)
+
+    def finish_swap(self, name: str, key: str) -> None:
+        """A kill between the renames leaves a complete result that only lacks its name: give it."""
+        manifest = read(self.building(name) / "manifest.json")
+        if manifest is not None and manifest.key == key:
+            self.swap(name)
+
+
+class Building:
+    """A stage's result while it is being made."""
+
+    def __init__(self, workspace: Workspace, name: str, key: str) -> None:
+        self.workspace, self.name, self.key = workspace, name, key
+        self.folder = workspace.building(name)
+        self.scratch = self.folder / "scratch"
+        self._records = self.folder / "shards"
+        with _storing(self.folder):
+            mark = self.folder / "key"
+            if not mark.is_file() or mark.read_text() != key:
+                remove(self.folder)
+                self.scratch.mkdir(parents=True)
+                self._records.mkdir()
+                commit(mark, lambda path: _write_bytes(path, key.encode()))
+            self.scratch.mkdir(exist_ok=True)
+        self._parts: dict[str, int] = {}
+
+    def finished(self, shards: Sequence[Shard]) -> dict[Shard, Record]:
+        """The shards that an earlier run has stored whole. Every other file left behind is removed."""
+        done: dict[Shard, Record] = {}
+        for shard in shards:
+            path = self._records / f"{shard}.json"
+            if path.is_file():
+                record = Record.from_json(json.loads(path.read_text()))
+                if all(self._whole(stored) for stored in record.stored()):
+                    done[shard] = record
+        known = {self.folder / stored.file for record in done.values() for stored in record.stored()}
+        known |= {self._records / f"{shard}.json" for shard in done}
+        for path in sorted(self.folder.rglob("*")):
+            inside = self.scratch in path.parents or path in (self.scratch, self._records, self.folder / "key")
+            if path.is_file() and not inside and path not in known:
+                remove(path)
+        return done
+
+    def _whole(self, stored: Stored) -> bool:
+        path = self.folder / stored.file
+        return path.is_file() and path.stat().st_size == stored.bytes and sha256(path) == stored.sha256
+
+    def store(self, part: Part) -> Record:
+        """Stores one part's tables and files, and says what was stored."""
+        tables: dict[str, tuple[Stored, ...]] = {}
+        files: dict[str, tuple[Stored, ...]] = {}
+        for name, table in part.tables.items():
+            path = self.folder / f"{name}-{self._index(name, part.shard):05d}.parquet"
+            commit(path, lambda temporary, table=table: write_table(table, temporary))  # type: ignore[misc]
+            tables[name] = (self._stored(path, table.num_rows),)
+        for name, write in part.files.items():
+            path = self.folder / name
+            commit(path, write)
+            inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+            files[name] = tuple(self._stored(one) for one in inside)
+        return Record(tables, files, part.counters, part.facts)
+
+    def _index(self, table: str, shard: Shard) -> int:
+        """A table of a sharded stage takes the shard's number; a whole stage counts its parts."""
+        if shard.name != "whole":
+            return shard.index
+        self._parts[table] = self._parts.get(table, -1) + 1
+        return self._parts[table]
+
+    def _stored(self, path: Path, rows: int | None = None) -> Stored:
+        return Stored(str(path.relative_to(self.folder)), path.stat().st_size, sha256(path), rows)
+
+    def record(self, shard: Shard, record: Record) -> None:
+        """Marks a shard as finished."""
+        commit_json(self._records / f"{shard}.json", record.as_json())
+
+    def complete(self, manifest: Manifest, run: dict[str, Any]) -> None:
+        """Writes the manifest last and gives the folder its final name."""
+        with _storing(self.folder):
+            remove(self._records)
+            remove(self.scratch)
+        commit_json(self.folder / "run.json", run)
+        commit_json(self.folder / "manifest.json", manifest.as_json())
+        self.workspace.swap(self.name)
