@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from pipeline import plan
-from pipeline.catalog import refresh
 from pipeline.cli import STAGES, options
 from pipeline.cli.session import runner
 from pipeline.lock import locked
 from pipeline.plan import Node
 from pipeline.progress import LOG, start_logging
+from pipeline.publish import refresh
 from pipeline.runner import Runner
 from stages.errors import ConfigError
 

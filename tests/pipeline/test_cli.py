@@ -1,0 +1,84 @@
+"""The command line: quick to answer, with the exit codes of stages/errors.py."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.guard import guarded
+from stages import errors
+
+ROOT = Path(__file__).parents[2]
+
+
+def hardrock(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments], cwd=cwd, capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def test_help_imports_nothing_heavy():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pipeline.cli", "--help"], cwd=ROOT, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.split("\n")}
+    assert imported & {"torch", "faiss", "duckdb", "ray", "pyarrow", "numpy", "transformers", "pydantic"} == set()
+    assert "click" in imported
+
+
+def test_help_lists_every_command():
+    text = hardrock("--help").stdout
+    for name in ("run", "round", "ingest", "mine", "judge", "train", "evaluate", "status", "plan", "sql", "show", "doctor"):
+        assert re.search(rf"^  {name} ", text, re.M), name
+
+
+def test_an_unknown_command_gets_a_suggestion():
+    done = hardrock("jugde")
+    assert done.returncode == 2
+    assert "did you mean 'judge'?" in done.stderr
+
+
+def test_a_missing_configuration_names_what_to_do(tmp_path):
+    done = hardrock("status", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--config FILE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_table_of_exit_codes_in_the_docstring_is_the_truth():
+    table = dict(re.findall(r"(\w+Error) +(\d+) ", errors.__doc__))
+    classes = {name: value for name, value in vars(errors).items() if name.endswith("Error")}
+    assert {name: str(cls.exit_code) for name, cls in classes.items()} == table
+
+
+@pytest.mark.parametrize("error", [errors.InputError, errors.YieldError, errors.LockedError])
+def test_an_error_becomes_its_exit_code_and_a_message(error, capsys):
+    def fails() -> None:
+        raise error("no text", where="corpus.jsonl, line 3", got="null", try_="remove the line")
+
+    assert guarded(fails) == error.exit_code
+    said = capsys.readouterr().err
+    assert said == "error: no text\n  where: corpus.jsonl, line 3\n  got:   null\n  try:   remove the line\n"
+
+
+SLEEP = "import sys, time; from pipeline.cli.guard import guarded; print('up', flush=True); sys.exit(guarded(lambda: time.sleep(60)))"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_end_with_their_codes_and_say_how_to_go_on(number, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEP, "train"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "up\n"
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert "Go on with: hardrock train" in said
+    assert "Traceback" not in said
