@@ -1,0 +1,249 @@
+"""The whole pipeline from raw text to a report, in processes of its own, against independent references."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+
+from tests.e2e.conftest import CONFIG, ROOT, hardrock
+
+RESULTS = {
+    "ingest", "report",
+    *(f"round-00/{s}" for s in ("embed", "index", "evaluate", "mine", "judge", "sample", "export", "train")),
+    *(f"round-01/{s}" for s in ("embed", "index", "evaluate")),
+}  # fmt: skip
+
+
+def table(workspace: Path, name: str):
+    folder, prefix = workspace / Path(name).parent, Path(name).name
+    return ds.dataset(sorted(map(str, folder.glob(f"{prefix}-*.parquet")))).to_table()
+
+
+def content(workspace: Path) -> dict[str, str]:
+    """sha256 of every file that a result consists of."""
+    return {
+        str(path.relative_to(workspace)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for name in RESULTS
+        for path in (workspace / name).rglob("*")
+        if path.is_file() and path.name != "run.json"
+    }
+
+
+def runs(workspace: Path) -> dict[str, str]:
+    return {name: (workspace / name / "run.json").read_text() for name in RESULTS}
+
+
+def test_every_result_is_there_and_nothing_half_done(project):
+    workspace = project / "ws"
+    assert {str(p.parent.relative_to(workspace)) for p in workspace.rglob("manifest.json")} == RESULTS
+    assert list((workspace / ".building").iterdir()) == []
+    assert not [p for p in workspace.rglob("*.tmp")]
+    assert (workspace / "report" / "index.html").stat().st_size > 5_000
+    assert (workspace / "logs" / "hardrock.log").stat().st_size > 0
+
+
+def test_a_second_run_does_no_work(project):
+    before = runs(project / "ws")
+    done = hardrock("run", "--workspace", "ws", cwd=project)
+    assert "all fresh, nothing to do" in done.stderr
+    assert runs(project / "ws") == before
+    states = json.loads(hardrock("status", "--json", "--workspace", "ws", cwd=project).stdout)
+    assert {s["stage"] for s in states} == RESULTS
+    assert all(s["fresh"] for s in states)
+
+
+def test_it_runs_from_another_folder(project, tmp_path):
+    done = hardrock("run", "--config", str(project / "hardrock.toml"), "--workspace", str(project / "ws"), cwd=tmp_path)
+    assert "all fresh" in done.stderr
+
+
+def test_candidates_and_verdicts_are_those_of_brute_force(project):
+    """In plain numpy and Python, from the stored vectors and the raw BEIR files alone."""
+    workspace = project / "ws"
+    corpus = table(workspace, "ingest/corpus").to_pylist()
+    queries = table(workspace, "ingest/queries").to_pylist()
+    documents = np.array(table(workspace, "round-00/embed/corpus_vectors")["vector"].to_pylist(), dtype=np.float64)
+    asked = np.array(table(workspace, "round-00/embed/query_vectors")["vector"].to_pylist(), dtype=np.float64)
+    doc_row = {d["doc_id"]: d["row"] for d in corpus}
+    text = {d["row"]: " ".join(f"{d['title'] or ''} {d['text']}".lower().split()) for d in corpus}
+    positives: dict[str, set[int]] = {}
+    for line in (project / "beir/qrels/train.tsv").read_text().strip().split("\n")[1:]:
+        query_id, doc_id, _ = line.split("\t")
+        positives.setdefault(query_id, set()).add(doc_row[doc_id])
+    verdicts = {}
+    for row in table(workspace, "round-00/judge/judged").to_pylist():
+        verdicts.setdefault(row["query_row"], []).append((row["doc_row"], row["rank"], row["score"], row["verdict"]))
+    assert {q["row"] for q in queries if q["query_id"] in positives} == set(verdicts)
+    dropped = set()
+    for query in queries:
+        known = positives.get(query["query_id"])
+        if not known:
+            continue
+        scores = np.round(documents @ asked[query["row"]], 11)
+        order = sorted(range(len(corpus)), key=lambda row: (-scores[row], row))[:60]
+        least = min(scores[row] for row in known)
+        expected = []
+        for rank, row in enumerate(order, 1):
+            if row in known:
+                verdict = "known_positive"
+            elif text[row] in {text[p] for p in known} | {query["text"].lower()}:
+                verdict = "same_text"
+            elif rank > 50:
+                verdict = "rank_window"
+            elif not scores[row] <= least - abs(least) * 0.05:
+                verdict = "relative_margin"
+            else:
+                verdict = "kept"
+            expected.append((row, rank, verdict))
+            dropped.add(verdict)
+        found = verdicts[query["row"]]
+        assert [(row, rank, verdict) for row, rank, _, verdict in found] == expected
+        assert np.allclose([score for _, _, score, _ in found], scores[order], atol=1e-10)
+    assert dropped == {"kept", "known_positive", "same_text", "rank_window", "relative_margin"}
+
+
+def test_every_triplet_is_the_best_kept_candidate_of_its_own_query(project):
+    workspace = project / "ws"
+    kept: dict[int, list[int]] = {}
+    for row in table(workspace, "round-00/judge/judged").to_pylist():
+        if row["verdict"] == "kept":
+            kept.setdefault(row["query_row"], []).append(row["doc_row"])
+    expected = [
+        (q["query_row"], q["doc_row"], negative)
+        for q in table(workspace, "ingest/qrels").to_pylist()
+        if q["split"] == "train"
+        for negative in kept.get(q["query_row"], [])[:3]
+    ]
+    found = table(workspace, "round-00/sample/triplets").to_pylist()
+    assert [(t["query_row"], t["positive_row"], t["negative_row"]) for t in found] == expected
+
+
+def test_a_changed_margin_reruns_judge_and_what_follows(project, tmp_path):
+    workspace = tmp_path / "ws"
+    shutil.copytree(project / "ws", workspace)
+    before = runs(workspace)
+    arguments = ("--workspace", str(workspace), "--set", "judge.filters.relative_margin.margin=0.2")
+    states = json.loads(hardrock("status", "--json", *arguments, cwd=project).stdout)
+    why = {s["stage"]: s["why"] for s in states}
+    assert why["round-00/judge"] == ["judge.filters.relative_margin.margin 0.05 → 0.2"]
+    assert [s["stage"] for s in states if s["fresh"]] == ["ingest", "round-00/embed", "round-00/index", "round-00/evaluate", "round-00/mine"]
+    hardrock("run", *arguments, cwd=project)
+    after = runs(workspace)
+    assert {name for name in RESULTS if before[name] != after[name]} == {
+        "round-00/judge", "round-00/sample", "round-00/export", "round-00/train", "round-01/embed", "round-01/index",
+        "round-01/evaluate", "report",
+    }  # fmt: skip
+
+
+def test_a_stage_that_makes_the_same_files_again_leaves_those_after_it_fresh(project, tmp_path):
+    """A wider search changes mine and judge; the best kept candidates, and so the triplets, stay as they are."""
+    workspace = tmp_path / "ws"
+    shutil.copytree(project / "ws", workspace)
+    before, facts = runs(workspace), content(workspace)
+    hardrock("run", "--workspace", str(workspace), "--set", "mine.depth=61", cwd=project)
+    after = runs(workspace)
+    assert content(workspace)["round-00/sample/triplets-00000.parquet"] == facts["round-00/sample/triplets-00000.parquet"]
+    assert {name for name in RESULTS if before[name] != after[name]} == {
+        "round-00/mine", "round-00/judge", "round-00/sample", "report"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["embed", "mine", "train"])
+def test_killed_in_the_middle_it_goes_on_and_ends_the_same(project, tmp_path, stage):
+    workspace = tmp_path / "ws"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "run", "--workspace", str(workspace)],
+        cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    building = workspace / ".building" / f"round-00.{stage}"
+    waited = time.monotonic() + 120
+    wanted = "scratch/*" if stage == "train" else "shards/*.json"
+    while time.monotonic() < waited and not list(building.glob(wanted)) and process.poll() is None:
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (workspace / f"round-00/{stage}/manifest.json").exists()
+    hardrock("run", "--workspace", str(workspace), cwd=project)
+    assert content(workspace) == content(project / "ws")
+
+
+def test_views_work_from_another_folder_with_any_client(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with duckdb.connect(str(project / "ws" / "catalog.duckdb"), read_only=True) as connection:
+        views = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
+        assert {"corpus", "queries", "qrels", "candidates", "judged", "negatives", "dropped", "triplets", "metrics"} <= views
+        for view in sorted(views):
+            connection.execute(f'SELECT * FROM "{view}" LIMIT 5').fetchall()
+        found = connection.execute("SELECT query, positive, negative FROM triplets ORDER BY ALL").fetchall()
+    corpus = {d["row"]: d["text"] for d in table(project / "ws", "ingest/corpus").to_pylist()}
+    queries = {q["row"]: q["text"] for q in table(project / "ws", "ingest/queries").to_pylist()}
+    assert found == sorted(
+        (queries[t["query_row"]], corpus[t["positive_row"]], corpus[t["negative_row"]])
+        for t in table(project / "ws", "round-00/sample/triplets").to_pylist()
+    )
+
+
+def test_sql_and_show_answer(project):
+    done = hardrock("sql", "--workspace", "ws", "--json", "SELECT count(*) AS n FROM triplets", cwd=project)
+    assert json.loads(done.stdout)["n"] == table(project / "ws", "round-00/sample/triplets").num_rows
+    shown = hardrock("show", "--workspace", "ws", "q0000", cwd=project).stdout
+    assert "broken femur initial" in shown
+    assert "known_positive" in shown
+    lost = hardrock("show", "--workspace", "ws", "broken femur initials", cwd=project, check=False)
+    assert lost.returncode == 3
+    assert "q0000" in lost.stderr
+
+
+def test_one_stage_brings_only_what_it_needs(project, tmp_path):
+    workspace = tmp_path / "ws"
+    hardrock("mine", "--workspace", str(workspace), "--limit", "5", cwd=project)
+    assert {str(p.parent.relative_to(workspace)) for p in workspace.rglob("manifest.json")} == {
+        "ingest", "round-00/embed", "round-00/index", "round-00/mine"
+    }  # fmt: skip
+    assert table(workspace, "ingest/corpus").num_rows <= 50
+
+
+def test_another_round_mines_with_the_trained_model(project, tmp_path):
+    workspace = tmp_path / "ws"
+    shutil.copytree(project / "ws", workspace)
+    before = runs(workspace)
+    hardrock("round", "--workspace", str(workspace), cwd=project)
+    after = {str(p.parent.relative_to(workspace)) for p in workspace.rglob("manifest.json")}
+    assert after - RESULTS == {
+        *(f"round-01/{s}" for s in ("mine", "judge", "sample", "export", "train")),
+        *(f"round-02/{s}" for s in ("embed", "index", "evaluate")),
+    }
+    assert {name for name in RESULTS if runs(workspace)[name] != before[name]} == {"report"}
+    assert set(table(workspace, "round-01/sample/triplets")["round"].to_pylist()) == {1}
+    assert "all fresh" in hardrock("run", "--workspace", str(workspace), cwd=project).stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("[mine]\ndepht = 3", "did you mean 'depth'?"),
+        ("[jugde]", "did you mean 'judge'?"),
+        ("[judge.filters.relative_margn]", "did you mean 'relative_margin'?"),
+        ("rounds = -1", "rounds"),
+        ("[mine]\ndepth = 'many'", "mine.depth"),
+        ("[mine", "TOML"),
+    ],
+)
+def test_a_wrong_configuration_is_told_with_a_suggestion(tmp_path, change, says):
+    (tmp_path / "hardrock.toml").write_text(change + "\n" + "\n".join(CONFIG.split("[mine]")[0].split("\n")))
+    done = hardrock("status", cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "hardrock.toml" in done.stderr
