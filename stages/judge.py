@@ -22,13 +22,11 @@ from stages.errors import ArtefactError, ConfigError
 from stages.filters.known_positive import KnownPositive
 from stages.filters.relative_margin import RelativeMargin
 from stages.filters.same_text import SameText
-from stages.judging import Candidates, Known, Labels, ascending, numbers, spread
+from stages.judging import KEPT, Candidates, Known, Labels, ascending, numbers, spread
 from stages.registry import ManyOf
 from stages.schemas import EVIDENCE, JUDGED
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Shard, Spec
-
-KEPT = "kept"
 
 
 class Filter(Protocol):
@@ -64,7 +62,9 @@ class JudgeConfig(Settings):
         names = [rule.name for rule in filters]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ConfigError("a filter is listed twice", where="judge.filters", got=", ".join(twice), try_="list it once")
+            raise ConfigError(
+                "a filter is listed twice", where="judge.filters", got=", ".join(twice), try_="list it once"
+            )
         return filters if "known_positive" in names else (KnownPositive(), *filters)
 
 
@@ -110,7 +110,9 @@ def run(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         context.log(f"{without:,} of {queries:,} queries keep no candidate")
 
 
-def judge(config: JudgeConfig, known: Known, found: pa.Table, held: pa.Table, where: str) -> tuple[pa.Table, dict[str, int]]:
+def judge(
+    config: JudgeConfig, known: Known, found: pa.Table, held: pa.Table, where: str
+) -> tuple[pa.Table, dict[str, int]]:
     """One part of the candidates, judged, and its counters. `held` are the positives of the same queries."""
     _check(known, found, held, where)
     row, query, positive, score = _held_against(config.comparison, found, held)
@@ -167,7 +169,10 @@ def _check(known: Known, found: pa.Table, held: pa.Table, where: str) -> None:
         rows = table[column].to_numpy()
         if len(rows) and not 0 <= rows.min() <= rows.max() < size:
             raise ArtefactError(
-                f"{column} lies outside of its table", where=where, got=f"{rows.min()} to {rows.max()} of {size}", try_="mine again"
+                f"{column} lies outside of its table",
+                where=where,
+                got=f"{rows.min()} to {rows.max()} of {size}",
+                try_="mine again",
             )
     for table, name, then in ((found, "candidates", "rank"), (held, "positives", "positive_row")):
         keys = (table["query_row"].to_numpy().astype(np.int64) << 32) + table[then].to_numpy()
@@ -175,7 +180,9 @@ def _check(known: Known, found: pa.Table, held: pa.Table, where: str) -> None:
             raise ArtefactError(f"the {name} are not ordered by query_row and {then}", where=where, try_="mine again")
 
 
-def _held_against(comparison: str, found: pa.Table, held: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _held_against(
+    comparison: str, found: pa.Table, held: pa.Table
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Pairs each candidate with what it is held against, in the order of the result.
 
     Returns the candidate's place in `found` int64 (n,), query_row int32 (n,), positive_row int32 (n,) with -1 for none,
@@ -214,7 +221,9 @@ def _decide(filters: tuple[Filter, ...], candidates: Candidates) -> tuple[np.nda
         np.copyto(limit, labels.limit, where=undecided)
         verdict[undecided & labels.drop] = place + 1
     names = [each.name for each in filters]
-    return verdict, pa.StructArray.from_arrays([coded(rule, names), _nullable(value), _nullable(limit)], fields=list(EVIDENCE))
+    return verdict, pa.StructArray.from_arrays(
+        [coded(rule, names), _nullable(value), _nullable(limit)], fields=list(EVIDENCE)
+    )
 
 
 def _nullable(values: np.ndarray) -> pa.Array:

@@ -12,6 +12,9 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+KEPT = "kept"
+"""The verdict of a candidate that no filter drops."""
+
 
 def spread(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Runs of rows, one after the other: run i is rows starts[i] to starts[i] + counts[i].

@@ -17,15 +17,15 @@ from pydantic import Field
 
 from stages.arrays import repeated
 from stages.errors import ArtefactError, YieldError
-from stages.judging import Pool, ascending, numbers, spread
+from stages.judging import KEPT, Pool, ascending, numbers, spread
 from stages.registry import OneOf
 from stages.samplers.top import Top
 from stages.schemas import SHORTFALL, TRIPLETS
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Shard, Spec
 
-KEPT = "kept"
 WORST = 5
+"""How many queries an error about the yield names."""
 
 
 class Sampler(Protocol):
@@ -48,7 +48,9 @@ class SampleConfig(Settings):
     negatives: int = Field(
         5, ge=1, description="negatives for each (query, positive) pair; more makes training slower in proportion"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="seed of random samplers; another seed is another choice of the same quality")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="seed of random samplers; another seed is another choice of the same quality"
+    )
     min_yield: float = Field(
         0.5,
         ge=0,
@@ -104,7 +106,9 @@ def run(config: SampleConfig, inputs: Inputs, context: Context) -> Iterator[Part
         context.log(f"{short:,} of {pairs:,} (query, positive) pairs get fewer than {config.negatives} negatives")
 
 
-def _sample(config: SampleConfig, inputs: Inputs, shard: Shard, round: int) -> tuple[dict[str, pa.Table], dict[str, int]]:
+def _sample(
+    config: SampleConfig, inputs: Inputs, shard: Shard, round: int
+) -> tuple[dict[str, pa.Table], dict[str, int]]:
     pairs, kept = _match(inputs, shard.index, ("doc_row", "rank", "score"))
     rows, pair = spread(pairs.starts, pairs.counts)
     pool = Pool(
@@ -220,7 +224,9 @@ def _reasons(inputs: Inputs, empty: np.ndarray) -> str:
         lines.append("  queries with a pair that gets none, most candidates first")
     for query, name, found in zip(worst["query_row"], ids, worst["count_all_sum"], strict=True):
         verdicts = _tally(of_empty.filter(pc.equal(of_empty["query_row"], query)))
-        lines.append(f"    {name}: {found} candidates, " + ", ".join(f"{verdict} {count:,}" for verdict, count in verdicts))
+        lines.append(
+            f"    {name}: {found} candidates, " + ", ".join(f"{verdict} {count:,}" for verdict, count in verdicts)
+        )
     without = len(empty) - total.num_rows
     if without:
         lines.append(f"  queries without any candidate: {without:,}")

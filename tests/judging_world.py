@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random as Generator
-from types import ModuleType
+from tempfile import gettempdir
 from typing import Any
 
 from stages import judge, sample
 from stages.registry import build
 from tests.support import Result, Table, run, source, table
 
-NOWHERE = Path("/tmp")
+NOWHERE = Path(gettempdir()) / "hardrock-tests"
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,49 @@ class World:
         """The tables, with candidates and positives cut into parts before the query rows in `cuts`."""
         bounds = [0, *cuts, len(self.query_texts)]
         return {
-            "corpus": source(table("corpus", [
-                {"row": i, "doc_id": f"d{i}", "text": "", "text_hash": text} for i, text in enumerate(self.doc_texts)
-            ])),
-            "queries": source(table("queries", [
-                {"row": i, "query_id": f"q{i}", "text": "", "split": "train", "source": "given", "text_hash": text}
-                for i, text in enumerate(self.query_texts)
-            ])),
+            "corpus": source(
+                table(
+                    "corpus",
+                    [
+                        {"row": i, "doc_id": f"d{i}", "text": "", "text_hash": text}
+                        for i, text in enumerate(self.doc_texts)
+                    ],
+                )
+            ),
+            "queries": source(
+                table(
+                    "queries",
+                    [
+                        {
+                            "row": i,
+                            "query_id": f"q{i}",
+                            "text": "",
+                            "split": "train",
+                            "source": "given",
+                            "text_hash": text,
+                        }
+                        for i, text in enumerate(self.query_texts)
+                    ],
+                )
+            ),
             "qrels": source(table("qrels", sorted(self.qrels, key=lambda j: (j["query_row"], j["doc_row"])))),
-            "positives": source(*(
-                table("positives", sorted(part, key=lambda p: (p["query_row"], p["positive_row"])))
-                for part in _cut(self.positives, bounds)
-            )),
-            "candidates": source(*(
-                table("candidates", sorted(part, key=lambda c: (c["query_row"], c["rank"])))
-                for part in _cut(self.candidates, bounds)
-            )),
+            "positives": source(
+                *(
+                    table("positives", sorted(part, key=lambda p: (p["query_row"], p["positive_row"])))
+                    for part in _cut(self.positives, bounds)
+                )
+            ),
+            "candidates": source(
+                *(
+                    table("candidates", sorted(part, key=lambda c: (c["query_row"], c["rank"])))
+                    for part in _cut(self.candidates, bounds)
+                )
+            ),
         }
 
 
 def _cut(rows: list[dict], bounds: list[int]) -> list[list[dict]]:
-    return [[r for r in rows if start <= r["query_row"] < stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [[r for r in rows if start <= r["query_row"] < stop] for start, stop in pairwise(bounds)]
 
 
 def world(
@@ -95,7 +118,9 @@ def ranked(query: int, scores: dict[int, float]) -> list[dict]:
 def draw(random: Generator, documents: int = 12, queries: int = 5, depth: int = 8) -> World:
     """A random world: repeated texts, ties, negative scores, scores at the very limits, missing and infinite ones."""
     doc_texts = [random.randrange(documents) for _ in range(documents)]
-    query_texts = [random.choice([random.randrange(documents), 100 + random.randrange(queries)]) for _ in range(queries)]
+    query_texts = [
+        random.choice([random.randrange(documents), 100 + random.randrange(queries)]) for _ in range(queries)
+    ]
     qrels, positives, candidates = [], [], []
     for q in range(queries):
         judged = random.sample(range(documents), random.randrange(min(6, documents + 1)))
@@ -166,11 +191,3 @@ def verdicts(result: Result) -> dict[tuple[int, int], str]:
     found = {(r["query_row"], r["doc_row"]): r["verdict"] for r in rows}
     assert len(found) == len(rows)
     return found
-
-
-def without(world: World, **changes: Any) -> World:
-    return replace(world, **changes)
-
-
-def stage_config(module: ModuleType) -> type:
-    return module.SPEC.config

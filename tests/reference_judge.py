@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite, nan
+from math import isfinite, isnan
 
 Row = dict
 
@@ -35,7 +35,7 @@ def decide(world, found: Row, held: tuple, filters: list[Row]) -> Row:
     verdict, evidence = "kept", None
     for each in filters:
         passes, value, limit = RULES[each["name"]](world, found, held[1], each)
-        value, limit = (None if x is None or x != x else float(x) for x in (value, limit))
+        value, limit = (None if x is None or isnan(x) else float(x) for x in (value, limit))
         evidence = {"rule": each["name"], "value": value, "limit": limit}
         if not passes:
             verdict = each["name"]
@@ -99,7 +99,7 @@ RULES = {
 }
 
 
-def sample(world, judged, comparison, sampler, negatives, seed, round_) -> tuple[list[Row], list[Row]]:
+def sample(world, judged, *, comparison, sampler, negatives, seed, round) -> tuple[list[Row], list[Row]]:
     """The rows of `triplets` and of `shortfall`."""
     triplets, shortfall = [], []
     for pair in sorted(world.positives, key=lambda p: (p["query_row"], p["positive_row"])):
@@ -108,7 +108,9 @@ def sample(world, judged, comparison, sampler, negatives, seed, round_) -> tuple
         if comparison == "per_positive":
             pool = [r for r in pool if r["positive_row"] == positive]
         if sampler == "top":
-            pool.sort(key=lambda r: (r["score"] != r["score"], -r["score"] if r["score"] == r["score"] else 0, r["doc_row"]))
+            pool.sort(
+                key=lambda r: (r["score"] != r["score"], -r["score"] if r["score"] == r["score"] else 0, r["doc_row"])
+            )
         else:
             pool.sort(key=lambda r: random_key(seed, query, positive, r["doc_row"]))
         for chosen in pool[:negatives]:
@@ -117,12 +119,14 @@ def sample(world, judged, comparison, sampler, negatives, seed, round_) -> tuple
                     "query_row": query,
                     "positive_row": positive,
                     "negative_row": chosen["doc_row"],
-                    "positive_score": None if pair["score"] is None or pair["score"] != pair["score"] else pair["score"],
+                    "positive_score": None
+                    if pair["score"] is None or pair["score"] != pair["score"]
+                    else pair["score"],
                     "negative_score": chosen["score"],
                     "rank": chosen["rank"],
                     "sampler": sampler,
                     "seed": seed,
-                    "round": round_,
+                    "round": round,
                 }
             )
         if len(pool) < negatives:
@@ -152,9 +156,6 @@ def comparable(rows: list[Row]) -> list[Row]:
     def plain(value):
         if isinstance(value, dict):
             return {k: plain(v) for k, v in value.items()}
-        return "NaN" if isinstance(value, float) and value != value else value
+        return "NaN" if isinstance(value, float) and isnan(value) else value
 
     return [plain(row) for row in rows]
-
-
-NAN = nan

@@ -21,7 +21,9 @@ class RankWindow(Member):
     """Keeps min ≤ rank ≤ max."""
 
     min: int = Field(
-        1, ge=1, description="first rank kept, from 1; more skips the likeliest false negatives and the hardest negatives"
+        1,
+        ge=1,
+        description="first rank kept, from 1; more skips the likeliest false negatives and the hardest negatives",
     )
     max: int | None = Field(
         None, ge=1, description="last rank kept; less is harder negatives and fewer; none keeps all that were mined"
@@ -31,7 +33,10 @@ class RankWindow(Member):
     def _holds_a_rank(self) -> Self:
         if self.max is not None and self.max < self.min:
             raise ConfigError(
-                "the rank window is empty", where="filters.rank_window", got=f"min = {self.min}, max = {self.max}", try_="max ≥ min"
+                "the rank window is empty",
+                where="filters.rank_window",
+                got=f"min = {self.min}, max = {self.max}",
+                try_="max ≥ min",
             )
         return self
 

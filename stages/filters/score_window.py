@@ -23,16 +23,23 @@ class ScoreWindow(Member):
         None, allow_inf_nan=False, description="lowest score kept, in units of the score; more drops easy negatives"
     )
     cap: float | None = Field(
-        None, allow_inf_nan=False, description="highest score kept, in units of the score; less drops more false negatives"
+        None,
+        allow_inf_nan=False,
+        description="highest score kept, in units of the score; less drops more false negatives",
     )
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
         if self.floor is None and self.cap is None:
-            raise ConfigError("the score window has no bound", where="filters.score_window", try_="set floor, cap or both")
+            raise ConfigError(
+                "the score window has no bound", where="filters.score_window", try_="set floor, cap or both"
+            )
         if self.floor is not None and self.cap is not None and self.cap < self.floor:
             raise ConfigError(
-                "the score window is empty", where="filters.score_window", got=f"floor = {self.floor}, cap = {self.cap}", try_="cap ≥ floor"
+                "the score window is empty",
+                where="filters.score_window",
+                got=f"floor = {self.floor}, cap = {self.cap}",
+                try_="cap ≥ floor",
             )
         return self
 
