@@ -116,7 +116,7 @@ def judge(
     """One part of the candidates, judged, and its counters. `held` are the positives of the same queries."""
     _check(known, found, held, where)
     row, query, positive, score = _held_against(config.comparison, found, held)
-    found = found if len(row) == found.num_rows else found.unify_dictionaries().take(pa.array(row))
+    found = found if len(row) == found.num_rows else found.take(pa.array(row))
     candidates = Candidates(
         known,
         query,
@@ -198,13 +198,13 @@ def _held_against(
     first, end = np.searchsorted(owner, query[starts], "left"), np.searchsorted(owner, query[starts], "right")
     if comparison == "least_positive":
         order = np.lexsort((positive, score, owner))  # NaN comes last, so it stands at the end of its query
-        worst = np.append(np.isnan(score[order]), True)
-        chosen = np.where((end > first) & ~worst[end - 1], np.append(order, -1)[np.minimum(first, len(order))], -1)
+        complete = ~np.isnan(np.append(score[order], np.nan))[end - 1] & (end > first)
+        chosen = np.where(complete, np.append(order, -1)[first], -1)
     else:
         choices, run = spread(first, np.maximum(end - first, 1))
         chosen = np.where((end > first)[run], choices, -1)
         starts, counts = starts[run], counts[run]
-    row, run = spread(starts, counts)
+    row, run = spread(starts, counts)  # the place -1 is that of "none", behind the last positive
     return row, query[row], np.append(positive, np.int32(-1))[chosen][run], np.append(score, np.nan)[chosen][run]
 
 

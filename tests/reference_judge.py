@@ -104,13 +104,12 @@ def sample(world, judged, *, comparison, sampler, negatives, seed, round) -> tup
     triplets, shortfall = [], []
     for pair in sorted(world.positives, key=lambda p: (p["query_row"], p["positive_row"])):
         query, positive = pair["query_row"], pair["positive_row"]
+        unknown = pair["score"] is None or isnan(pair["score"])
         pool = [r for r in judged if r["verdict"] == "kept" and r["query_row"] == query]
         if comparison == "per_positive":
             pool = [r for r in pool if r["positive_row"] == positive]
         if sampler == "top":
-            pool.sort(
-                key=lambda r: (r["score"] != r["score"], -r["score"] if r["score"] == r["score"] else 0, r["doc_row"])
-            )
+            pool.sort(key=lambda r: (isnan(r["score"]), 0 if isnan(r["score"]) else -r["score"], r["doc_row"]))
         else:
             pool.sort(key=lambda r: random_key(seed, query, positive, r["doc_row"]))
         for chosen in pool[:negatives]:
@@ -119,9 +118,7 @@ def sample(world, judged, *, comparison, sampler, negatives, seed, round) -> tup
                     "query_row": query,
                     "positive_row": positive,
                     "negative_row": chosen["doc_row"],
-                    "positive_score": None
-                    if pair["score"] is None or pair["score"] != pair["score"]
-                    else pair["score"],
+                    "positive_score": None if unknown else pair["score"],
                     "negative_score": chosen["score"],
                     "rank": chosen["rank"],
                     "sampler": sampler,
