@@ -86,7 +86,7 @@ EVIDENCE = pa.struct([
 
 JUDGED = pa.schema([
     *CANDIDATES,
-    _field("positive_row", ROW, "the positive that the score is held against; null when none has a score", null=True),
+    _field("positive_row", ROW, "the positive that the score is held against; null when the least one is not known", null=True),
     _field("positive_score", pa.float64(), "score of that positive", null=True),
     _field("verdict", NAME, "kept, or the first filter that drops the candidate"),
     _field("evidence", EVIDENCE, "numbers of the filter that decided: the first that drops, else the last one passed"),

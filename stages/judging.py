@@ -1,0 +1,154 @@
+"""What a filter and a sampler see: candidates beside what is known of them, and pools of kept ones.
+
+Known positives are told by the text of the query, not by its row: what is relevant for a query is relevant for every
+query with the same text. A positive's duplicates, the documents with its text, count as relevant too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+KEPT = "kept"
+"""The verdict of a candidate that no filter drops."""
+
+
+def spread(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs of rows, one after the other: run i is rows starts[i] to starts[i] + counts[i].
+
+    starts, counts: int64 (r,). Returns the rows and the run of each, int64 (sum of counts,).
+    """
+    run = np.repeat(np.arange(len(counts)), counts)
+    before = np.cumsum(counts) - counts
+    return np.arange(len(run)) + (starts - before)[run], run
+
+
+def ascending(keys: np.ndarray) -> bool:
+    """Whether keys (n,) never fall."""
+    return bool(np.all(keys[1:] >= keys[:-1]))
+
+
+def numbers(column: pa.ChunkedArray, missing: float) -> np.ndarray:
+    """A column as an array of its own type, with `missing` for null."""
+    values: np.ndarray = column.fill_null(pa.scalar(missing, column.type)).to_numpy()
+    return values
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A map from int64 keys, sorted and unique, to float64 values."""
+
+    keys: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def highest(cls, keys: np.ndarray, values: np.ndarray) -> Lookup:
+        """Of keys (n,) that may repeat, with the highest of a key's values (n,)."""
+        order = np.lexsort((values, keys))
+        keys, values = keys[order], values[order]
+        last = np.ones(len(keys), dtype=bool)
+        last[:-1] = keys[1:] != keys[:-1]
+        return cls(keys[last], values[last].astype(np.float64))
+
+    def __call__(self, keys: np.ndarray) -> np.ndarray:
+        """The values of keys (n,): float64 (n,), NaN for a key that is not there."""
+        if not len(self.keys):
+            return np.full(len(keys), np.nan)
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[place] == keys, self.values[place], np.nan)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the qrels of all splits and the texts say, whatever was found.
+
+    Texts are numbered from 0, queries and documents together: the same number, the same text_hash.
+    """
+
+    query_text: np.ndarray  # int64 (Q,)
+    doc_text: np.ndarray  # int64 (D,)
+    texts: int
+    judgements: Lookup  # (text of the query, doc_row) → highest relevance
+    positives: Lookup  # (text of the query, text of a relevant document) → highest row of such a document
+
+    @classmethod
+    def of(
+        cls,
+        query_hash: np.ndarray,
+        doc_hash: np.ndarray,
+        query_row: np.ndarray,
+        doc_row: np.ndarray,
+        relevance: np.ndarray,
+    ) -> Known:
+        """From text hashes int64 (Q,), (D,) and the three columns of the qrels, int32 (j,)."""
+        numbered = pa.array(np.concatenate([query_hash, doc_hash])).dictionary_encode()
+        text = numbered.indices.to_numpy().astype(np.int64)
+        query_text, doc_text, texts = text[: len(query_hash)], text[len(query_hash) :], len(numbered.dictionary)
+        judged = query_text[query_row] * len(doc_hash) + doc_row
+        relevant = relevance > 0
+        same = query_text[query_row[relevant]] * texts + doc_text[doc_row[relevant]]
+        return cls(
+            query_text,
+            doc_text,
+            texts,
+            Lookup.highest(judged, relevance),
+            Lookup.highest(same, doc_row[relevant]),
+        )
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """n candidates, each held against one positive: all a filter may look at."""
+
+    known: Known
+    query_row: np.ndarray  # int32 (n,)
+    doc_row: np.ndarray  # int32 (n,)
+    rank: np.ndarray  # int32 (n,), from 1, positives included
+    score: np.ndarray  # float64 (n,)
+    positive_row: np.ndarray  # int32 (n,), -1 where there is none
+    positive_score: np.ndarray  # float64 (n,), NaN where it is not known
+
+    @cached_property
+    def relevance(self) -> np.ndarray:
+        """The document's highest relevance over all queries with this query's text: float64 (n,), NaN without a judgement."""
+        known = self.known
+        return known.judgements(known.query_text[self.query_row] * len(known.doc_text) + self.doc_row)
+
+    @cached_property
+    def same_text_positive(self) -> np.ndarray:
+        """The highest row among the query's known positives that have the document's text: float64 (n,), NaN without one."""
+        known = self.known
+        return known.positives(known.query_text[self.query_row] * known.texts + known.doc_text[self.doc_row])
+
+    @cached_property
+    def repeats_query(self) -> np.ndarray:
+        """Whether the document has the query's own text: bool (n,)."""
+        same: np.ndarray = self.known.query_text[self.query_row] == self.known.doc_text[self.doc_row]
+        return same
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A filter's answer: whether it drops each candidate, the number that it looked at, and the limit it was held to."""
+
+    drop: np.ndarray  # bool (n,)
+    value: np.ndarray  # float64 (n,), NaN where there is none
+    limit: np.ndarray  # float64 (n,), NaN where there is none
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Kept candidates of p (query, positive) pairs: pair i has rows starts[i] to starts[i] + counts[i]."""
+
+    query_row: np.ndarray  # int32 (p,)
+    positive_row: np.ndarray  # int32 (p,)
+    positive_score: np.ndarray  # float64 (p,), NaN where it is not known
+    starts: np.ndarray  # int64 (p,)
+    counts: np.ndarray  # int64 (p,)
+    pair: np.ndarray  # int64 (n,), ascending
+    doc_row: np.ndarray  # int32 (n,)
+    rank: np.ndarray  # int32 (n,)
+    score: np.ndarray  # float64 (n,)

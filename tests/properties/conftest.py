@@ -1,0 +1,9 @@
+"""HYPOTHESIS_PROFILE=thorough tries far more examples, and other ones each time."""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
