@@ -64,7 +64,10 @@ def qrels(triples: list[tuple[int, int, int]]) -> Table:
     return source(
         table(
             "qrels",
-            [{"query_row": q, "doc_row": d, "relevance": r, "split": "train", "source": "given"} for q, d, r in sorted(triples)],
+            [
+                {"query_row": q, "doc_row": d, "relevance": r, "split": "train", "source": "given"}
+                for q, d, r in sorted(triples)
+            ],
         )
     )
 

@@ -134,7 +134,10 @@ def test_fingerprint_follows_content_and_prompts_and_not_the_place(copy: Path) -
     encoder = SentenceTransformers(model=str(copy))
     first = encoder.fingerprint()
     assert first == tiny().fingerprint()
-    changed = {encoder.model_copy(update=u).fingerprint() for u in ({"query_prompt": "q"}, {"max_tokens": 9}, {"normalise": False})}
+    changed = {
+        encoder.model_copy(update=u).fingerprint()
+        for u in ({"query_prompt": "q"}, {"max_tokens": 9}, {"normalise": False})
+    }
     assert len(changed | {first}) == 4
     (copy / "README.md").write_text("nothing that counts")
     assert encoder.fingerprint() == first
@@ -183,7 +186,7 @@ def test_missing_parameters_are_not_made_up(copy: Path) -> None:
     dropped = next(name for name in weights if "attention.output.dense.weight" in name)
     del weights[dropped]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ArtefactError, match="attention.output.dense.weight"):
+    with pytest.raises(ArtefactError, match=r"attention\.output\.dense\.weight"):
         SentenceTransformers(model=str(copy)).load("cpu", "fp32")
 
 
@@ -212,7 +215,7 @@ def test_a_model_that_is_not_there_is_named(model: str, error: type[Exception], 
 
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    import huggingface_hub.constants as constants
+    from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -240,7 +243,9 @@ def test_a_cached_hub_id_is_the_same_as_its_folder(offline: Path) -> None:
 
 
 def test_a_checkpoint_keeps_prompts_and_encodes_the_same(tmp_path: Path) -> None:
-    encoder = tiny(query_prompt="query: ", max_tokens=20, sha256="96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a")
+    encoder = tiny(
+        query_prompt="query: ", max_tokens=20, sha256="96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a"
+    )
     encoder.module("cpu").save_pretrained(str(tmp_path / "checkpoint"))
     trained = encoder.with_checkpoint(tmp_path / "checkpoint")
     assert (trained.query_prompt, trained.max_tokens, trained.sha256) == ("query: ", 20, None)
@@ -250,7 +255,9 @@ def test_a_checkpoint_keeps_prompts_and_encodes_the_same(tmp_path: Path) -> None
 
 
 def test_prompts_that_the_model_brings_are_reported(copy: Path) -> None:
-    (copy / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "query: ", "document": ""}}))
+    (copy / "config_sentence_transformers.json").write_text(
+        json.dumps({"prompts": {"query": "query: ", "document": ""}})
+    )
     (note,) = SentenceTransformers(model=str(copy)).notes()
     assert "'query: '" in note
     assert "query_prompt" in note
