@@ -1,0 +1,201 @@
+"""Texts to vectors: corpus and queries, a shard at a time.
+
+A shard is encoded by itself: identical texts in it once, in batches of similar length that never reach into another
+shard. So a shard's vectors hang on its texts and the model, not on which shards were done before a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from stages.arrays import vector_table
+from stages.errors import InputError
+from stages.registry import OneOf
+from stages.settings import Settings, speed
+from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
+from stages.text import join_title
+
+
+class LoadedEncoder(Protocol):
+    """A model in memory. `counts` grows with every call: truncated, repeated, halved."""
+
+    counts: dict[str, int]
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int | None: ...
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        role: str,
+        prompts: Sequence[str | None] | None = None,
+        *,
+        batch_tokens: int | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> np.ndarray:
+        """Embeddings float32 (n, d); `role` is query or document, `prompts` gives a text its own prompt."""
+        ...
+
+
+class Encoder(Protocol):
+    """A kind of encoder."""
+
+    def fingerprint(self) -> str:
+        """A hash of everything that can change an embedding. Needs no torch."""
+        ...
+
+    def load(self, device: str, precision: str) -> LoadedEncoder: ...
+
+    def with_checkpoint(self, path: Path) -> Encoder:
+        """The same encoder with the weights that a trainer saved."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What a person should know about this encoder's configuration."""
+        ...
+
+
+class EmbedConfig(Settings):
+    """How texts become vectors."""
+
+    encoder: Annotated[Encoder, OneOf("encoders")] = Field(
+        description="the model; nearly all of the cost of this stage"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="arithmetic of the model: auto is bf16 on a GPU and fp32 on a CPU; bf16 is about twice as fast, at a cosine of .9999 to fp32",
+    )
+    shard_rows: int = Field(
+        8_192, ge=1, description="texts a shard, which is what a kill can lose; identical texts are found within one"
+    )
+    batch_tokens: int | None = speed(
+        None, "tokens a batch, padding included; none is 2,048 on a CPU and 65,536 on a GPU. Memory grows with it", ge=1
+    )
+
+
+def shards(config: EmbedConfig, inputs: Inputs) -> tuple[Shard, ...]:
+    """Shards of the corpus, then of the queries; each gives only the table that it is named after."""
+    return (
+        *cut("corpus_vectors", inputs["corpus"].rows, config.shard_rows),
+        *cut("query_vectors", inputs["queries"].rows, config.shard_rows),
+    )
+
+
+def resolve(precision: str, device: str) -> str:
+    """The arithmetic that is used: fp32 or bf16."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device.startswith("cuda") else "fp32"
+
+
+def external(config: EmbedConfig, inputs: Inputs, device: str) -> Mapping[str, str]:
+    """What identifies the vectors beside configuration and inputs. A checkpoint is an input, and then the weights are its own."""
+    found = {"precision": resolve(config.precision, device)}
+    return found if "checkpoint" in inputs else {"encoder": config.encoder.fingerprint(), **found}
+
+
+SPEC = Spec(
+    name="embed",
+    version=1,
+    config=EmbedConfig,
+    inputs=("corpus", "queries"),
+    optional=("checkpoint",),
+    tables=("corpus_vectors", "query_vectors"),
+    shards=shards,
+    external=external,
+    resources=frozenset({"gpu", "memory"}),
+)
+
+
+def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
+    """Yields the vectors of each shard. Raises InputError for texts whose vector is useless, ResourceError for the model."""
+    if not context.shards:
+        return
+    encoder = config.encoder
+    if "checkpoint" in inputs:
+        encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
+    for note in encoder.notes():
+        context.log(note)
+    precision = resolve(config.precision, context.device)
+    loaded = encoder.load(context.device, precision)
+    facts = {"dimensions": loaded.dimensions, "max_tokens": loaded.max_tokens, "precision": precision}
+    final = shards(config, inputs)[-1]
+    for table, name, columns in (
+        ("corpus", "corpus_vectors", ["row", "doc_id", "title", "text"]),
+        ("queries", "query_vectors", ["row", "query_id", "text", "prompt"]),
+    ):
+        mine = [shard for shard in context.shards if shard.name == name]
+        truncated = 0
+        with context.progress(f"embed {table}", sum(s.stop - s.start for s in mine)) as bar:
+            for shard, rows in _slices(inputs[table], columns, mine):
+                vectors, counts = _encode(loaded, table, rows, config.batch_tokens, context.log)
+                truncated += counts["truncated"]
+                bar.advance(len(vectors))
+                yield Part(
+                    shard,
+                    tables={name: vector_table(np.arange(shard.start, shard.stop, dtype=np.int32), vectors)},
+                    counters={
+                        f"{table}.texts": len(vectors),
+                        **{f"{table}.{key}": count for key, count in counts.items()},
+                    },
+                    facts=facts if shard == final else {},
+                )
+        if truncated:
+            context.log(
+                f"{table}: {truncated} texts have more than {loaded.max_tokens} tokens; what is beyond was not encoded"
+            )
+
+
+def _encode(
+    loaded: LoadedEncoder, table: str, rows: pa.Table, batch_tokens: int | None, log: Callable[[str], None]
+) -> tuple[np.ndarray, dict[str, int]]:
+    """The vectors of a shard, checked, and what was counted meanwhile."""
+    before = dict(loaded.counts)
+    texts = rows.column("text").to_pylist()
+    if table == "corpus":
+        texts = [join_title(title, text) for title, text in zip(rows.column("title").to_pylist(), texts, strict=True)]
+        vectors = loaded.encode(texts, "document", batch_tokens=batch_tokens, log=log)
+    else:
+        prompts = rows.column("prompt").to_pylist()
+        vectors = loaded.encode(texts, "query", prompts, batch_tokens=batch_tokens, log=log)
+    _check(vectors, table, rows)
+    return vectors, {key: count - before[key] for key, count in loaded.counts.items()}
+
+
+def _check(vectors: np.ndarray, table: str, rows: pa.Table) -> None:
+    """Raises InputError when a vector (n, d) is not finite, or zero: such a vector would be mined as anybody's negative."""
+    for what, bad in (
+        ("values that are not finite", ~np.isfinite(vectors).all(axis=1)),
+        ("nothing but zeros", ~vectors.any(axis=1)),
+    ):
+        if bad.any():
+            first = np.flatnonzero(bad)[:5]
+            ids = rows.column("doc_id" if table == "corpus" else "query_id").take(pa.array(first)).to_pylist()
+            text = rows.column("text")[int(first[0])].as_py()
+            raise InputError(
+                f"{int(bad.sum())} vectors hold {what}",
+                where=f"{table}: {', '.join(repr(str(i)[:80]) for i in ids)}{' …' if bad.sum() > len(ids) else ''}",
+                got=f"the first one's text is {text[:80]!r}",
+                try_="remove these texts, or take a model that knows their tokens; with bf16 try precision = fp32",
+            )
+
+
+def _slices(source: Source, columns: Sequence[str], wanted: Sequence[Shard]) -> Iterator[tuple[Shard, pa.Table]]:
+    """The rows of each shard, in one pass that holds one shard. The shards are ascending."""
+    batches, start = source.batches(columns), 0
+    held: list[pa.RecordBatch] = []
+    for shard in wanted:
+        while start + sum(b.num_rows for b in held) < shard.stop:
+            held.append(next(batches))
+            while held and start + held[0].num_rows <= shard.start:
+                start += held.pop(0).num_rows
+        yield shard, pa.Table.from_batches(held).slice(shard.start - start, shard.stop - shard.start)

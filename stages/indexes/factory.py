@@ -1,0 +1,96 @@
+"""Any index that FAISS describes by a string: IVF256,Flat or HNSW32 or OPQ64,IVF1024,PQ64x4fs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from stages.errors import ConfigError
+from stages.indexes import _faiss
+from stages.indexes._faiss import FaissSearcher
+from stages.registry import Member
+
+
+class Factory(Member):
+    """An approximate index. It is trained and filled in one thread, so that the same vectors give the same index."""
+
+    factory: str = Field(description="FAISS's index factory string; its kind decides memory, build time and recall")
+    nprobe: int | None = Field(
+        None, ge=1, description="IVF lists visited a query; none is FAISS's own. Time and recall grow with it"
+    )
+    ef_search: int | None = Field(
+        None, ge=1, description="HNSW nodes kept in view a query; none is FAISS's own. Time and recall grow with it"
+    )
+    train_rows: int = Field(
+        65_536,
+        ge=1,
+        description="vectors that the index is trained on, drawn with the seed; k-means wants 39 to 256 a list",
+    )
+    seed: int = Field(0, ge=0, description="seed of the draw and of k-means")
+
+    @property
+    def exact(self) -> bool:
+        """Documents may be missed."""
+        return False
+
+    def build(self, vectors: Iterable[np.ndarray], rows: int, dimensions: int) -> FaissSearcher:
+        """An index over blocks of float32 (n, d). Raises ConfigError when FAISS refuses the string or the number of vectors."""
+        import faiss
+
+        try:
+            index = faiss.index_factory(dimensions, self.factory, faiss.METRIC_INNER_PRODUCT)
+            self._seed(index)
+            with _faiss.one_thread():
+                if not index.is_trained:
+                    index.train(self._sample(vectors, rows, dimensions))
+                for block in vectors:
+                    index.add(np.ascontiguousarray(block, dtype=np.float32))
+            self._tune(index)
+        except RuntimeError as error:
+            reason = str(error).rpartition("Error: ")[2] or str(error)
+            raise ConfigError(
+                f"FAISS cannot build {self.factory!r} over {rows} vectors of {dimensions} values",
+                where="index.kind",
+                got=reason,
+            ) from None
+        return FaissSearcher(index)
+
+    def save(self, built: FaissSearcher, path: Path) -> None:
+        """Writes what `build` gave, with nprobe and ef_search in it."""
+        _faiss.save(built, path)
+
+    def load(self, path: Path, rows: int, dimensions: int) -> FaissSearcher:
+        """Reads what `save` wrote. Raises ArtefactError."""
+        return _faiss.load(path, rows, dimensions)
+
+    def _sample(self, vectors: Iterable[np.ndarray], rows: int, dimensions: int) -> np.ndarray:
+        """Up to `train_rows` vectors, drawn without replacement, in order: float32 (t, d)."""
+        count = min(self.train_rows, rows)
+        chosen = np.sort(np.random.default_rng(self.seed).choice(rows, count, replace=False))
+        sample = np.empty((count, dimensions), dtype=np.float32)
+        start = 0
+        for block in vectors:
+            low, high = np.searchsorted(chosen, [start, start + len(block)])
+            sample[low:high] = block[chosen[low:high] - start]
+            start += len(block)
+        return sample
+
+    def _seed(self, index: Any) -> None:
+        import faiss
+
+        inside: Any = faiss.downcast_index(faiss.try_extract_index_ivf(index) or index)
+        for trained in (inside, getattr(inside, "pq", inside)):
+            if hasattr(trained, "cp"):
+                trained.cp.seed = self.seed
+
+    def _tune(self, index: Any) -> None:
+        import faiss
+
+        space = faiss.ParameterSpace()
+        for parameter, value in (("nprobe", self.nprobe), ("efSearch", self.ef_search)):
+            if value is not None:
+                space.set_index_parameter(index, parameter, value)

@@ -1,0 +1,246 @@
+"""Search with a certificate: what an index finds, rescored in float64 and proven complete where the index is exact.
+
+An index computes scores in float32, in an order of summation that hangs on block sizes and threads. So near the last rank
+it may prefer one of two documents whose scores differ by less than its rounding, and it breaks ties as it likes. Here more
+is fetched than asked for, the survivors are scored again in float64 from the stored vectors, and they are ordered by
+(-score, row). A query is done when no document outside of what was fetched can belong to the result; else it is searched
+deeper. The result then depends on the vectors alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+import numpy as np
+
+from stages.errors import ArtefactError
+from stages.registry import build
+from stages.spec import Source
+
+GRID = 2.0**-40
+"""Scores are rounded to multiples of this, about 1e-12. Scores that are equal on the grid are ties, which rows break.
+
+Float64 scores of two equal vectors are equal anyway. The grid makes ties also of scores that differ by float64 rounding
+alone, as those of two vectors that are equal up to the order of their values.
+"""
+_PAIRS = 512  # rows of float64 at a time: they stay in the cache
+_HITS = 1 << 24  # entries of a block of hits, about 200 MB
+
+
+class Searcher(Protocol):
+    """An index that is ready to be searched."""
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores float32 (m, k) in descending order and rows int64 (m, k) for queries float32 (m, d); row -1 is no hit."""
+        ...
+
+
+class Index(Protocol):
+    """A kind of index."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the k best by float32 score are always found."""
+        ...
+
+    def build(self, vectors: Iterable[np.ndarray], rows: int, dimensions: int) -> Searcher:
+        """An index over blocks of float32 (n, d), `rows` in all. `vectors` can be iterated more than once."""
+        ...
+
+    def save(self, built: Any, path: Path) -> None:
+        """Writes what `build` gave."""
+        ...
+
+    def load(self, path: Path, rows: int, dimensions: int) -> Searcher:
+        """Reads what `save` wrote. Raises ArtefactError when it is damaged or does not have this shape."""
+        ...
+
+
+class Hits(NamedTuple):
+    """What a search found, by query in the order of (-score, row)."""
+
+    rows: np.ndarray
+    """int32 (m, k); -1 where an approximate index found less than k."""
+    scores: np.ndarray
+    """float64 (m, k) on the grid; -inf beside row -1."""
+    counts: dict[str, int]
+    """`deepened`: queries that had to be searched deeper. `missing`: hits that an approximate index did not find."""
+
+
+def open_index(source: Source, rows: int, dimensions: int) -> tuple[Searcher, bool]:
+    """A saved index, and whether it is exact. Its kind is among the facts of the stage that built it.
+
+    Raises ArtefactError when it is damaged or was not built from `rows` vectors of `dimensions` values.
+    """
+    kind = dict(source.facts["kind"])
+    index = cast(Index, build("indexes", kind.pop("name"), kind))
+    return index.load(source.path(), rows, dimensions), index.exact
+
+
+def load_vectors(source: Source, index: Source | None = None) -> np.ndarray:
+    """All vectors of a table: float32 (n, d), held once.
+
+    With `index`, raises ArtefactError unless that index was built from exactly these vectors in this order.
+    """
+    values = np.empty((source.rows, dimensions_of(source)), dtype=np.float32)
+    start = 0
+    for block in vector_blocks(source):
+        values[start : start + len(block)] = block
+        start += len(block)
+    if index is not None and (found := digest([values])) != index.facts["rows_sha256"]:
+        raise ArtefactError(
+            "the index was not built from these vectors",
+            got=f"vectors {found[:12]}, index {str(index.facts['rows_sha256'])[:12]}",
+            try_="run the index stage again",
+        )
+    return values
+
+
+def dimensions_of(source: Source) -> int:
+    """The length of a table's vectors."""
+    return int(source.schema.field("vector").type.list_size)
+
+
+def vector_blocks(source: Source, rows: int = 65_536) -> Iterator[np.ndarray]:
+    """The vectors of a table in order: blocks of float32 (n, d)."""
+    for batch in source.batches(["vector"], rows=rows):
+        column = batch.column(0)
+        yield column.flatten().to_numpy(zero_copy_only=True).reshape(-1, column.type.list_size)
+
+
+def gather(source: Source, wanted: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """The vectors of each array of rows in turn, float32 (n, d), in one pass. All rows together must be ascending."""
+    blocks = vector_blocks(source)
+    block, start = np.empty((0, dimensions_of(source)), dtype=np.float32), 0
+    for rows in wanted:
+        values = np.empty((len(rows), block.shape[1]), dtype=np.float32)
+        done = 0
+        while done < len(rows):
+            stop = int(np.searchsorted(rows, start + len(block)))
+            values[done:stop] = block[rows[done:stop] - start]
+            done = stop
+            if done < len(rows):
+                start += len(block)
+                block = next(blocks)
+        yield values
+
+
+def digest(blocks: Iterable[np.ndarray]) -> str:
+    """sha256 over float32 vectors in order, however they are cut into blocks."""
+    state = hashlib.sha256()
+    for block in blocks:
+        state.update(np.ascontiguousarray(block, dtype="<f4").data)
+    return state.hexdigest()
+
+
+def longest(vectors: np.ndarray) -> float:
+    """The largest Euclidean length among float32 vectors (n, d), in float64; 0 for none."""
+    return max((float(_lengths(vectors[i : i + 8192]).max()) for i in range(0, len(vectors), 8192)), default=0.0)
+
+
+def score_pairs(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Inner products of left[i] and right[j], float32 vectors, as float64 (n,) on the grid.
+
+    Products of float32 values are exact in float64. Each row is summed by itself, in an order that hangs on d alone, so a
+    pair's score is the same to the bit in whatever block it is computed.
+    """
+    scores = np.empty(len(i), dtype=np.float64)
+    for start in range(0, len(i), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        products = right[j[part]].astype(np.float64)
+        products *= left[i[part]]
+        scores[part] = products.sum(axis=1)
+    return np.rint(scores / GRID) * GRID + 0.0  # which makes -0.0 a plain 0
+
+
+def error_bound(queries: np.ndarray, longest_document: float) -> np.ndarray:
+    """How far a float32 inner product with a document may be from the exact one: float64 (m,) for queries (m, d).
+
+    The fraction is γ_d = du / (1 - du) with u = 2^-24, of |q|·|d| summed over the values, which by Cauchy and Schwarz is at
+    most the product of the lengths. It holds for any order of summation, fused or not (Higham, Accuracy and Stability of
+    Numerical Algorithms, 2nd ed., 3.1 and 3.5). One step of the grid covers the rounding of the float64 score.
+    """
+    d = queries.shape[1]
+    return np.asarray(d * 2.0**-24 / (1 - d * 2.0**-24) * _lengths(queries) * longest_document + 2 * GRID)
+
+
+def certified_search(
+    searcher: Searcher,
+    queries: np.ndarray,
+    corpus: np.ndarray,
+    depth: int,
+    exact: bool,
+    *,
+    longest_document: float | None = None,
+) -> Hits:
+    """The `depth` best documents of each query, or all documents when there are fewer.
+
+    `queries` (m, d) and `corpus` (n, d) are float32, and `searcher` holds the same n vectors. With `exact`, the result is
+    the one that a float64 search over all documents gives, whatever the blocks and threads. `longest_document` is
+    `longest(corpus)`, when it is known. Raises ArtefactError when the searcher's scores are not those of `corpus`.
+    """
+    k = min(depth, len(corpus))
+    rows = np.full((len(queries), k), -1, dtype=np.int32)
+    scores = np.full((len(queries), k), -np.inf)
+    deepened = 0
+    bound = error_bound(queries, longest(corpus) if longest_document is None else longest_document)
+    todo = np.arange(len(queries) if k else 0)
+    fetch = first = min(len(corpus), k + max(8, k // 8))
+    while len(todo):
+        unsafe = []
+        for part in np.array_split(todo, -(-len(todo) * fetch // _HITS)):
+            found = _search_block(
+                searcher, queries[part], corpus, k=k, fetch=fetch, bound=bound[part] if exact else None
+            )
+            rows[part], scores[part], safe = found
+            unsafe.append(part[~safe])
+        todo = np.concatenate(unsafe)
+        if fetch == first:
+            deepened = len(todo)
+        fetch = min(len(corpus), 2 * fetch)
+    return Hits(rows, scores, {"deepened": deepened, "missing": int((rows < 0).sum())})
+
+
+def _search_block(
+    searcher: Searcher, queries: np.ndarray, corpus: np.ndarray, *, k: int, fetch: int, bound: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and scores (m, k) of the best among `fetch` documents a query, and which queries are certain: bool (m,).
+
+    `bound` is what float32 scores may be off by: (m,), or None for an approximate index, where nothing can be certain and
+    everything counts as done.
+    """
+    rough, found = searcher.search(queries, fetch)
+    present = found >= 0
+    i, j = np.nonzero(present)
+    rescored = np.full(found.shape, -np.inf)
+    rescored[i, j] = score_pairs(queries, corpus, i, found[i, j])
+    order = np.lexsort((np.where(present, found, len(corpus)), -rescored), axis=-1)[:, :k]
+    rows, scores = np.take_along_axis(found, order, axis=1), np.take_along_axis(rescored, order, axis=1)
+    if bound is None:
+        return rows, scores, np.ones(len(rows), dtype=bool)
+    _same_vectors(present, rough, rescored, bound)
+    if fetch == len(corpus):
+        return rows, scores, np.ones(len(rows), dtype=bool)
+    # A document that was not fetched has at most the last float32 score, so its own is at most `bound` above that.
+    return rows, scores, rough[:, -1] + bound < scores[:, -1]
+
+
+def _same_vectors(present: np.ndarray, rough: np.ndarray, rescored: np.ndarray, bound: np.ndarray) -> None:
+    if not present.all():
+        raise ArtefactError("the exact index found fewer documents than it holds", try_="run the index stage again")
+    apart = np.abs(rough - rescored) > bound[:, None]
+    if apart.any():
+        q, r = np.argwhere(apart)[0]
+        raise ArtefactError(
+            "the index's scores are not those of the stored vectors",
+            got=f"{rough[q, r]} from the index, {rescored[q, r]} from the vectors",
+            try_="run the index stage again",
+        )
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    """Euclidean lengths in float64: (n,)."""
+    return np.asarray(np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)))

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import index
+from stages.errors import YieldError
+from stages.index import IndexConfig
+from stages.search import digest, open_index
+from tests.models import vectors
+from tests.support import run
+
+
+def unit(count: int, dimensions: int, seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((count, dimensions))
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+CORPUS, QUERIES = unit(2000, 16, 0), unit(100, 16, 1)
+INPUTS = {"corpus_vectors": vectors(CORPUS, part=300), "query_vectors": vectors(QUERIES, part=30)}
+
+
+def test_flat_is_the_default_and_its_recall_is_one(tmp_path: Path) -> None:
+    result = run(index, IndexConfig(), INPUTS, tmp_path)
+    assert result.facts == {
+        "kind": {"name": "flat"},
+        "exact": True,
+        "rows": 2000,
+        "dimensions": 16,
+        "recall": {"depth": 100, "sample": 100, "value": 1.0},
+        "rows_sha256": digest([CORPUS]),
+    }
+    searcher, exact = open_index(result.inputs()["corpus.faiss"], 2000, 16)
+    assert exact
+    assert searcher.search(CORPUS[:9], 1)[1].ravel().tolist() == list(range(9))
+
+
+def test_measured_recall_is_the_share_of_the_exact_neighbours(tmp_path: Path) -> None:
+    config = IndexConfig.model_validate(
+        {
+            "kind": {"name": "factory", "factory": "IVF32,Flat", "nprobe": 3},
+            "recall_sample": 40,
+            "recall_depth": 10,
+            "seed": 5,
+        }
+    )
+    result = run(index, config, INPUTS, tmp_path)
+    searcher, exact = open_index(result.inputs()["corpus.faiss"], 2000, 16)
+    assert not exact
+    sample = QUERIES[np.sort(np.random.default_rng(5).choice(100, 40, replace=False))]
+    found = searcher.search(sample, 10)[1]
+    best = np.argsort(-(sample.astype(np.float64) @ CORPUS.astype(np.float64).T), axis=1)[:, :10]
+    expected = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), best.tolist(), strict=True)])
+    assert result.facts["recall"] == {"depth": 10, "sample": 40, "value": pytest.approx(expected)}
+    assert 0.2 < expected < 0.95
+    assert result.facts["kind"] == config.semantic()["kind"]
+
+
+def test_recall_below_the_floor_stops_the_run(tmp_path: Path) -> None:
+    kind = {"name": "factory", "factory": "IVF32,Flat", "nprobe": 1}
+    config = IndexConfig.model_validate({"kind": kind, "recall_floor": 0.99})
+    with pytest.raises(YieldError, match="recall_floor"):
+        run(index, config, INPUTS, tmp_path)
+
+
+def test_ties_and_small_corpora_have_full_recall(tmp_path: Path) -> None:
+    ties = np.ones((50, 4), dtype=np.float32)
+    for corpus in (ties, ties[:1]):
+        inputs = {"corpus_vectors": vectors(corpus), "query_vectors": vectors(ties[:3])}
+        result = run(index, IndexConfig(recall_depth=20), inputs, tmp_path)
+        assert result.facts["recall"] == {"depth": min(20, len(corpus)), "sample": 3, "value": 1.0}
+    assert any("recall is measured over 1 " in message for message in result.messages)

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+
+from stages import search
+from stages.errors import ArtefactError
+from stages.indexes.flat import Flat
+from tests.models import vectors
+from tests.reference import brute_force, inner
+
+
+def some(count: int, dimensions: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, dimensions)).astype(np.float32)
+
+
+def test_a_pair_s_score_is_the_float64_one_to_the_bit_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    for dimensions in (1, 2, 3, 7, 8, 64, 129, 384, 1000):
+        left, right = some(9, dimensions, 1), some(40, dimensions, 2)
+        i, j = (index.ravel() for index in np.indices((9, 40)))
+        expected = search.score_pairs(left, right, i, j)
+        for size in (1, 3, 17, 360):
+            monkeypatch.setattr(search, "_PAIRS", size)
+            assert search.score_pairs(left, right, i, j).tobytes() == expected.tobytes()
+        monkeypatch.setattr(search, "_PAIRS", 512)
+        alone = [
+            search.score_pairs(left[a : a + 1], right[b : b + 1], np.array([0]), np.array([0]))[0]
+            for a, b in zip(i, j, strict=True)
+        ]
+        assert np.array(alone).tobytes() == expected.tobytes()
+        close = np.array([inner(left[a], right[b]) for a, b in zip(i, j, strict=True)])
+        np.testing.assert_allclose(expected, close, atol=2 * search.GRID, rtol=0)
+
+
+def test_scores_lie_on_the_grid_without_a_negative_zero() -> None:
+    left = np.array([[1e-7, 1e-7]], dtype=np.float32)
+    right = np.array([[1e-7, -1.1e-7], [0.3, 0.4]], dtype=np.float32)
+    found = search.score_pairs(left, right, np.array([0, 0]), np.array([0, 1]))
+    assert found.tolist()[0] == 0.0
+    assert not np.signbit(found[0])
+    assert (found[1] / search.GRID).is_integer()
+
+
+def test_float32_scores_stay_within_the_bound() -> None:
+    for dimensions in (2, 384):
+        queries, corpus = 100 * some(20, dimensions, 3), some(200, dimensions, 4)
+        rough = (queries @ corpus.T).astype(np.float64)
+        exact = queries.astype(np.float64) @ corpus.astype(np.float64).T
+        assert (np.abs(rough - exact) <= search.error_bound(queries, search.longest(corpus))[:, None]).all()
+
+
+def test_gather_takes_rows_in_one_pass() -> None:
+    values = some(30, 4, 5)
+    source = vectors(values, part=7)
+    wanted = [np.array([0, 3, 6, 7]), np.array([], dtype=np.int64), np.array([20]), np.array([28, 29])]
+    for rows, found in zip(wanted, search.gather(source, wanted), strict=True):
+        np.testing.assert_array_equal(found, values[rows])
+
+
+def test_vectors_are_loaded_once_and_bound_to_their_index() -> None:
+    values = some(30, 4, 5)
+    source = vectors(values, part=7)
+    np.testing.assert_array_equal(search.load_vectors(source), values)
+    source.facts["rows_sha256"] = search.digest([values[:11], values[11:]])
+    np.testing.assert_array_equal(search.load_vectors(source, source), values)
+    with pytest.raises(ArtefactError, match="not built from these vectors"):
+        search.load_vectors(vectors(values[::-1].copy()), source)
+
+
+class Worst:
+    """Exact as float32 goes: adds an error of up to the bound and breaks ties by the highest row."""
+
+    def __init__(self, corpus: np.ndarray, seed: int) -> None:
+        self.corpus, self.generator, self.depths = corpus, np.random.default_rng(seed), []
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        self.depths.append(k)
+        exact = queries.astype(np.float64) @ self.corpus.astype(np.float64).T
+        bound = search.error_bound(queries, search.longest(self.corpus))[:, None] - 2 * search.GRID
+        rough = (exact + 0.9 * bound * self.generator.uniform(-1, 1, exact.shape)).astype(np.float32)
+        order = np.lexsort((-np.broadcast_to(np.arange(exact.shape[1]), exact.shape), -rough), axis=-1)[:, :k]
+        return np.take_along_axis(rough, order, axis=1), order
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_rounding_of_the_index_changes_the_result(seed: int) -> None:
+    base = np.random.default_rng(seed).integers(-2, 3, (60, 6)).astype(np.float32)
+    corpus = np.concatenate([base, base[:40], base[:20] * np.float32(1 + 2**-20)])
+    queries = np.random.default_rng(seed + 100).integers(-2, 3, (15, 6)).astype(np.float32)
+    searcher = Worst(corpus, seed)
+    for depth in (1, 5, 30):
+        expected, _ = brute_force(queries, corpus, [(q, 0, 1) for q in range(15)], depth)
+        found = search.certified_search(searcher, queries, corpus, depth, True)
+        for q in range(15):
+            assert list(zip(found.rows[q].tolist(), found.scores[q].tolist(), strict=True)) == [
+                (r, s) for r, _, s in expected[q]
+            ]
+    assert found.counts["missing"] == 0
+
+
+def test_deepening_is_counted_and_stops_at_the_corpus() -> None:
+    corpus = np.ones((100, 3), dtype=np.float32)
+    queries = np.ones((2, 3), dtype=np.float32)
+    searcher = Worst(corpus, 0)
+    found = search.certified_search(searcher, queries, corpus, 4, True)
+    assert searcher.depths == [12, 24, 48, 96, 100]
+    assert found.rows.tolist() == [[0, 1, 2, 3]] * 2
+    assert found.scores.tolist() == [[3.0] * 4] * 2
+    assert found.counts == {"deepened": 2, "missing": 0}
+
+
+def test_blocks_of_hits_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, queries = some(50, 5, 1), some(30, 5, 2)
+    searcher = Flat().build([corpus], 50, 5)
+    expected = search.certified_search(searcher, queries, corpus, 10, True)
+    monkeypatch.setattr(search, "_HITS", 40)
+    found = search.certified_search(searcher, queries, corpus, 10, True)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_a_foreign_index_is_noticed() -> None:
+    corpus, queries = some(50, 5, 1), some(3, 5, 2)
+    searcher = Flat().build([corpus[::-1].copy()], 50, 5)
+    with pytest.raises(ArtefactError, match="not those of the stored vectors"):
+        search.certified_search(searcher, queries, corpus, 10, True)
+
+
+class Gaps:
+    """An approximate index that finds two documents, in the wrong order."""
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        rows[:, :2] = [1, 2]
+        return np.full(rows.shape, np.finfo(np.float32).min, dtype=np.float32), rows
+
+
+def test_what_an_approximate_index_misses_stays_missing() -> None:
+    corpus = np.array([[9.0], [1.0], [2.0], [3.0]], dtype=np.float32)
+    found = search.certified_search(Gaps(), np.ones((1, 1), dtype=np.float32), corpus, 3, False)
+    assert found.rows.tolist() == [[2, 1, -1]]
+    assert found.scores.tolist() == [[2.0, 1.0, -np.inf]]
+    assert found.counts == {"deepened": 0, "missing": 1}
+
+
+def test_no_queries_and_no_documents() -> None:
+    corpus = some(5, 3, 1)
+    searcher = Flat().build([corpus], 5, 3)
+    assert search.certified_search(searcher, corpus[:0], corpus, 3, True).rows.shape == (0, 3)
+    assert search.certified_search(searcher, corpus, corpus[:0], 3, True).rows.shape == (5, 0)
