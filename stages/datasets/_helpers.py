@@ -1,0 +1,156 @@
+"""Reading files of rows by bytes: physical lines, JSON objects, and what identifies the files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from stages.errors import InputError
+from stages.records import Fault, shown
+
+LINE_BYTES = 64 << 20  # a longer line is not a row but another kind of file
+_GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class File(NamedTuple):
+    """A file of the input: the name it goes by in messages and tables, and where it is."""
+
+    name: str
+    path: Path
+
+
+def digest(files: Iterable[File]) -> str:
+    """A sha256 over the names and the bytes of the files, and nothing else of them. Raises InputError."""
+    whole = hashlib.sha256()
+    for file in files:
+        with _open(file) as handle:
+            content = hashlib.file_digest(handle, "sha256").hexdigest()
+        whole.update(f"{len(file.name)}:{file.name}:{content}\n".encode())
+    return whole.hexdigest()
+
+
+def _open(file: File) -> io.BufferedReader:
+    try:
+        return file.path.open("rb")
+    except OSError as error:
+        raise InputError(
+            "a file of the data set cannot be read", where=str(file.path), got=error.strerror, try_="check the path"
+        ) from None
+
+
+def lines(file: File) -> Iterator[tuple[int, int, bytes]]:
+    """The physical lines of a plain or gzip file: number from 1, offset in the unpacked file, bytes without line end.
+
+    Lines end at LF or CR LF and nowhere else. A byte order mark is taken off. Raises InputError where the file breaks off.
+    """
+    number, offset = 0, 0
+    with _open(file) as raw:
+        packed = raw.peek(2)[:2] == _GZIP
+        handle = io.BufferedReader(cast(Any, gzip.GzipFile(fileobj=raw)), 1 << 20) if packed else raw
+        try:
+            while line := handle.readline(LINE_BYTES):
+                number += 1
+                if len(line) == LINE_BYTES and not line.endswith(b"\n"):
+                    raise InputError(
+                        f"a line longer than {LINE_BYTES:,} bytes",
+                        where=f"{file.path} line {number}",
+                        try_="this is not a file of one row a line",
+                    )
+                start = offset
+                offset += len(line)
+                if number == 1:
+                    if line.startswith(_UTF16):
+                        raise InputError(
+                            "the file is UTF-16, and UTF-8 is needed",
+                            where=f"{file.path} line 1, byte 0",
+                            try_=f"iconv -f UTF-16 -t UTF-8 {file.path.name}",
+                        )
+                    if line.startswith(_BOM):
+                        start += len(_BOM)
+                        line = line[len(_BOM) :]
+                yield number, start, line[:-1].removesuffix(b"\r") if line.endswith(b"\n") else line
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                "the gzip file is cut off or damaged",
+                where=f"{file.path} after line {number}, in line {number + 1}",
+                got=str(error),
+                try_="fetch the file again; gzip -t shows whether it is whole",
+            ) from None
+
+
+def utf8_fault(file: File, line: int, offset: int, error: UnicodeDecodeError) -> Fault:
+    """A line that is not UTF-8. `offset` is the line's own in the file."""
+    byte = error.object[error.start]
+    return Fault(
+        file.name,
+        line,
+        None,
+        None,
+        f"invalid UTF-8: 0x{byte:02x} at byte {error.start} of the line, byte {offset + error.start} of the file",
+        "write the file as UTF-8; iconv converts from another encoding",
+    )
+
+
+class _RepeatedKeyError(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedKeyError(next(n for n in names if names.count(n) > 1))
+    return row
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def objects(file: File) -> Iterator[tuple[int, dict[str, Any]] | Fault]:
+    """The objects of a JSONL file with their physical lines. Lines of white space alone are passed over."""
+    for number, offset, line in lines(file):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            yield utf8_fault(file, number, offset, error)
+            continue
+        if not text.strip(" \t\r"):
+            continue
+        try:
+            row = _JSON.decode(text)
+        except (ValueError, RecursionError) as error:
+            yield Fault(file.name, number, None, None, *_json_reason(text, error))
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            mend = "write one object a line; jq -c '.[]' makes that of a JSON array"
+            yield Fault(file.name, number, None, None, f"not a JSON object: {shown(text)}", mend)
+
+
+def _json_reason(text: str, error: Exception) -> tuple[str, str]:
+    if isinstance(error, json.JSONDecodeError):
+        reason = f"broken JSON: {error.msg} at character {error.pos + 1} of {len(text)}"
+        whole = "write one whole object a line"
+        return reason, f"{whole}; the line seems to be cut off" if error.pos >= len(text) - 1 else whole
+    if isinstance(error, _RepeatedKeyError):
+        return f"the key {shown(str(error))!r} occurs twice in one object", "keep one of the two"
+    if isinstance(error, RecursionError):
+        return "JSON that is nested too deeply", "write a flat object"
+    return f"a JSON number that cannot be read: {shown(str(error))}", "write ids and texts in quotes"
+
+
+def missing_key(file: File, line: int, row: dict[str, Any], key: str, id_key: str) -> Fault:
+    """A row without a key that it needs; its id, where it has one, stands under `id_key`."""
+    given = row.get(id_key)
+    known = ", ".join(shown(name) for name in list(row)[:8]) or "none"
+    reason = f"the key {key!r} is missing; its keys are: {known}"
+    return Fault(file.name, line, key, given if isinstance(given, str) else None, reason, f"name the key {key!r}")

@@ -1,0 +1,176 @@
+"""Rows of CSV, TSV, JSONL and Parquet files as mappings of column to value, with no type ever guessed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.datasets._helpers import LINE_BYTES, File, lines, objects, utf8_fault
+from stages.errors import ConfigError, InputError
+from stages.records import Fault, shown
+
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+Row = tuple[int, Mapping[str, Any]]  # physical line, or row of a Parquet file, from 1
+
+
+def kind_of(name: str) -> str | None:
+    """The format by the suffix of a file's name; None when it has none of these."""
+    stem = name.lower().removesuffix(".gz")
+    return next((kind for suffix, kind in FORMATS.items() if stem.endswith(suffix)), None)
+
+
+def columns(file: File) -> list[str]:
+    """The columns of a file in their order; of JSONL, the keys of its first object. Raises InputError."""
+    kind = kind_of(file.name)
+    if kind == "parquet":
+        with _parquet(file) as handle:
+            return list(handle.schema_arrow.names)
+    if kind == "jsonl":
+        first = next((item for item in objects(file) if not isinstance(item, Fault)), None)
+        found = list(first[1]) if first else []
+    else:
+        found = next(iter(_records(file)), (0, [], None))[1]
+    if not found:
+        raise InputError("the file has no rows", where=str(file.path))
+    if twice := [name for name in found if found.count(name) > 1]:
+        where = f"{file.path} line 1"
+        raise InputError(f"the column {twice[0]!r} occurs twice", where=where, try_="give each column its own name")
+    return found
+
+
+def rows(file: File, wanted: Collection[str]) -> Iterator[Row | Fault]:
+    """The rows of a file; of a Parquet file, the wanted columns alone. Raises InputError where the file cannot be read on."""
+    kind = kind_of(file.name)
+    if kind == "parquet":
+        yield from _parquet_rows(file, wanted)
+    elif kind == "jsonl":
+        yield from objects(file)
+    else:
+        yield from _delimited_rows(file)
+
+
+def _delimited_rows(file: File) -> Iterator[Row | Fault]:
+    header: list[str] = []
+    for line, cells, fault in _records(file):
+        if not header:
+            if fault:
+                raise InputError(fault.reason, where=f"{file.path} line {line}, the header", try_=fault.mend)
+            header = cells
+        elif fault:
+            yield fault
+        elif len(cells) != len(header):
+            reason = f"{len(cells)} cells where the header has {len(header)}"
+            yield Fault(
+                file.name, line, None, None, reason, "put cells that hold a delimiter or a line end in double quotes"
+            )
+        else:
+            yield line, dict(zip(header, cells, strict=True))
+
+
+def _records(file: File) -> Iterator[tuple[int, list[str], Fault | None]]:
+    """Records of a delimited file: the line that each begins on, its cells as text, and what is wrong with its bytes."""
+    bad: list[Fault] = []
+
+    def decoded() -> Iterator[str]:
+        for number, offset, line in lines(file):
+            try:
+                yield line.decode() + "\n"
+            except UnicodeDecodeError as error:
+                bad.append(utf8_fault(file, number, offset, error))
+                yield line.decode(errors="replace") + "\n"
+
+    csv.field_size_limit(max(csv.field_size_limit(), LINE_BYTES))
+    reader = csv.reader(decoded(), delimiter=_DELIMITERS[kind_of(file.name) or "csv"], strict=True)
+    begin = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield begin, cells, bad[0] if bad else None
+            bad.clear()
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            "the quotes of a cell do not match, and where the next row begins cannot be told",
+            where=f"{file.path} line {begin}",
+            got=str(error),
+            try_='close the quote, and write a quote inside a quoted cell twice: ""',
+        ) from None
+
+
+def _parquet(file: File) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file.path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            "the Parquet file cannot be read", where=str(file.path), got=shown(str(error)), try_="write it again"
+        ) from None
+
+
+def _parquet_rows(file: File, wanted: Collection[str]) -> Iterator[Row | Fault]:
+    with _parquet(file) as handle:
+        names = [name for name in handle.schema_arrow.names if name in wanted]
+        for name in names:
+            _check_type(file, name, handle.schema_arrow.field(name).type)
+        line = 0
+        try:
+            for batch in handle.iter_batches(batch_size=8192, columns=names):
+                values = [_values(column) for column in batch.columns]
+                for cells in zip(*values, strict=True):
+                    line += 1
+                    broken = next((n for n, cell in zip(names, cells, strict=True) if isinstance(cell, _Broken)), None)
+                    if broken is None:
+                        yield line, dict(zip(names, cells, strict=True))
+                    else:
+                        yield Fault(file.name, line, broken, None, *cells[names.index(broken)].says)
+        except (pa.ArrowException, OSError) as error:
+            where = f"{file.path} after row {line}"
+            raise InputError(
+                "the Parquet file is damaged", where=where, got=shown(str(error)), try_="write it again"
+            ) from None
+
+
+class _Broken:
+    """A value of a string column that is not UTF-8."""
+
+    def __init__(self, error: UnicodeDecodeError) -> None:
+        byte = error.object[error.start]
+        self.says = f"invalid UTF-8: 0x{byte:02x} at byte {error.start} of the value", "write the column as UTF-8"
+
+
+def _values(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return [_value(cell) for cell in column]
+
+
+def _value(cell: pa.Scalar) -> Any:
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError as error:
+        return _Broken(error)
+
+
+def _check_type(file: File, name: str, kind: pa.DataType) -> None:
+    inner = (
+        kind.value_type
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_dictionary(kind)
+        else kind
+    )
+    if not (
+        pa.types.is_string(inner)
+        or pa.types.is_large_string(inner)
+        or pa.types.is_null(inner)
+        or pa.types.is_string_view(inner)
+    ):
+        raise ConfigError(
+            f"the column {name!r} is {kind}, and strings are needed",
+            where=str(file.path),
+            try_=f"write the column {name!r} as strings, as its values are meant: 0001 and 1 are two ids",
+        )

@@ -1,0 +1,333 @@
+"""Reads a data set, checks every row of it, and stores corpus, queries and qrels.
+
+The corpus is streamed first, so that only ids and hashes stay in memory; then the judgements; then the queries, whose
+split is that of their judgements. Rows are numbered in the order in which the data set gives them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from stages.errors import InputError
+from stages.intake import Buffer, Dataset, Intake
+from stages.records import SPLITS, Judgement, Wrong, is_blank, shown, stable_hash
+from stages.registry import OneOf
+from stages.schemas import CORPUS, QRELS, QUERIES
+from stages.settings import Settings, speed
+from stages.spec import Context, Inputs, Part, Spec
+from stages.text import join_title, text_hash
+
+DOCUMENTS_A_QUERY = 10  # documents kept for each query of a limit
+_LISTED = 100  # ids of queries without positives in the facts
+_EMPTY = {
+    "corpus": "the data set has to have documents",
+    "queries": "the data set has to have queries, and judgements that name them",
+    "qrels": "the data set has to have judgements of its queries and documents",
+}
+_COUNTERS = (
+    *(
+        f"{table}.{name}"
+        for table in ("corpus", "queries", "qrels")
+        for name in ("read", "kept", "rejected", "beyond_limit")
+    ),
+    *("corpus.same_text", "corpus.title_only", "queries.same_text", "queries.unjudged", "queries.without_positives"),
+    *("qrels.repeated", "qrels.of_rejected", "qrels.missing_document", "qrels.missing_query"),
+)
+_TOLD = {
+    "corpus.rejected": "documents are rejected: see the table rejects",
+    "queries.rejected": "queries are rejected: see the table rejects",
+    "qrels.rejected": "judgements are rejected: see the table rejects",
+    "corpus.beyond_limit": "documents are left out by the limit",
+    "queries.beyond_limit": "queries are left out by the limit",
+    "queries.unjudged": "queries without any judgement are left out",
+    "queries.without_positives": "queries have judgements but no relevant document",
+    "corpus.title_only": "documents have a title and no text",
+    "qrels.repeated": "judgements stand there more than once: taken once",
+}
+
+
+class IngestConfig(Settings):
+    """What is read, and what happens to rows that cannot be used."""
+
+    dataset: Annotated[Dataset, OneOf("datasets")] = Field(
+        ..., description="The data set, by the name of its adapter, and its fields."
+    )
+    on_bad_row: Literal["fail", "quarantine"] = Field(
+        "fail",
+        description="fail: the first bad row stops the run. quarantine: bad rows are listed in the table rejects and left out, "
+        "of rows with the same id all but the first, and with a row the judgements that name it.",
+    )
+    missing_judgements_allowed: int = Field(
+        0,
+        ge=0,
+        description="Number of judgements that may name a document or query that is not there. They are left out, listed in "
+        "rejects and counted; one more fails, whatever on_bad_row is.",
+    )
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description="Keeps at most this many queries of each split: of those with a positive, the ones with the smallest stable hash "
+        "of their id. Of the corpus it keeps the documents relevant to them and then others by the smallest hash, up to ten times "
+        "the limit in all. All rows are checked all the same, twice; what is left out is counted.",
+    )
+    id_bytes: int = Field(1024, ge=1, le=65_536, description="Longest id in bytes of UTF-8. Ids are held in memory.")
+    part_rows: int = speed(100_000, "Rows of a Parquet part. More need more memory.", ge=1)
+
+
+def external(config: IngestConfig, inputs: Inputs, device: str) -> Mapping[str, str]:
+    """The fingerprint of the raw data."""
+    return {"dataset": config.dataset.fingerprint()}
+
+
+SPEC = Spec(
+    name="ingest",
+    version=1,
+    config=IngestConfig,
+    tables=("corpus", "queries", "qrels", "rejects"),
+    external=external,
+)
+
+
+def run(config: IngestConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
+    """Yields corpus, queries, qrels and rejects in parts of at most `part_rows` rows. Raises InputError."""
+    for shard in context.shards:
+        reading = _Reading(config, context.log)
+        with context.progress("reading", 0) as bar:
+            for name, table in reading.tables():
+                bar.advance(table.num_rows)
+                yield Part(shard, {name: table}, last=False)
+        reading.intake.check_balance()
+        reading.tell(context.log)
+        rejects = reading.intake.rejects.take()
+        yield Part(shard, {"rejects": rejects}, counters=reading.counters(), facts=reading.facts())
+
+
+class _Selection(NamedTuple):
+    """The ids that a limit keeps."""
+
+    queries: set[str]
+    documents: set[str]
+
+
+class _Held:
+    """Judgements as columns, in the order of reading, until the queries have rows."""
+
+    def __init__(self) -> None:
+        self.codes: dict[str, int] = {}  # number of each query id
+        self._names: dict[str, int] = {}  # number of each file and each source
+        self.code, self.doc_row, self.relevance, self._file, self._source = (array("i") for _ in range(5))
+        self._line = array("q")
+
+    def add(self, item: Judgement, doc_row: int) -> None:
+        self.code.append(self.codes.setdefault(item.query_id, len(self.codes)))
+        self.doc_row.append(doc_row)
+        self.relevance.append(item.relevance)
+        self._line.append(item.line)
+        self._file.append(self._names.setdefault(item.file, len(self._names)))
+        self._source.append(self._names.setdefault(item.source, len(self._names)))
+
+    def places(self, numbers: Iterable[int]) -> Iterator[tuple[str, int, str]]:
+        """File, line and query id of some of the judgements."""
+        names, ids = list(self._names), list(self.codes)
+        for i in numbers:
+            yield names[self._file[i]], self._line[i], ids[self.code[i]]
+
+    def sources(self, numbers: np.ndarray) -> pa.Array:
+        return pa.array(list(self._names), pa.string()).take(pa.array(np.array(self._source, dtype=np.int32)[numbers]))
+
+
+class _Reading:
+    """One pass over the data set."""
+
+    def __init__(self, config: IngestConfig, log: Callable[[str], None]) -> None:
+        self._chosen = None if config.limit is None else _select(config, config.limit)
+        self._part_rows = config.part_rows
+        self._name = config.dataset.name
+        self.intake = _intake(config, log)
+        self._counts = self.intake.counts
+        self._held = _Held()
+        self._query_ids: list[str] = []  # by row
+        self._query_splits = array("b")  # by row, a number in SPLITS
+        self._splits: dict[str, dict[str, int]] = {}
+        self._without: list[str] = []
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """Each table by its name, in parts; the last rows of rejects stay with the intake."""
+        for name, parts in (("corpus", self._corpus), ("queries", self._queries), ("qrels", self._qrels)):
+            if name == "queries":
+                self._read_judgements()
+            for table in parts():
+                yield name, table
+                if self.intake.rejects.full:
+                    yield "rejects", self.intake.rejects.take()
+            if not self._counts[f"{name}.kept"]:
+                counts = ", ".join(f"{k} {n:,}" for k, n in sorted(self._counts.items()) if k.startswith(f"{name}."))
+                raise InputError(f"{name}: no row is left", where=self._name, got=counts, try_=_EMPTY[name])
+
+    def _corpus(self) -> Iterator[pa.Table]:
+        ids, rows, hashes = self.intake.document_ids, Buffer(CORPUS, self._part_rows), array("q")
+        for document in self.intake.documents():
+            if self._chosen and document.id not in self._chosen.documents:
+                self._counts["corpus.beyond_limit"] += 1
+                continue
+            row = len(hashes)
+            ids.set_last(row)
+            title = None if document.title is None or is_blank(document.title) else document.title
+            hashes.append(text_hash(join_title(title, document.text)))
+            values = (row, document.id, title, document.text, document.group, hashes[row])
+            rows.add(*values, characters=len(document.text) + len(title or ""))
+            if rows.full:
+                yield rows.take()
+        if len(rows):
+            yield rows.take()
+        self._counts["corpus.kept"] = len(hashes)
+        self._counts["corpus.same_text"] = len(hashes) - len(np.unique(np.array(hashes)))
+
+    def _queries(self) -> Iterator[pa.Table]:
+        ids, rows, hashes = self.intake.query_ids, Buffer(QUERIES, self._part_rows), array("q")
+        for query in self.intake.queries():
+            split = self.intake.splits.get(query.id)
+            if split is None or (self._chosen and query.id not in self._chosen.queries):
+                self._counts["queries.unjudged" if split is None else "queries.beyond_limit"] += 1
+                continue
+            row = len(hashes)
+            ids.set_last(row)
+            self._query_ids.append(query.id)
+            self._query_splits.append(SPLITS.index(split))
+            hashes.append(text_hash(query.text))
+            values = (row, query.id, query.text, split, query.prompt, query.source, hashes[row])
+            rows.add(*values, characters=len(query.text))
+            if rows.full:
+                yield rows.take()
+        if len(rows):
+            yield rows.take()
+        self._counts["queries.kept"] = len(hashes)
+        self._counts["queries.same_text"] = len(hashes) - len(np.unique(np.array(hashes)))
+
+    def _read_judgements(self) -> None:
+        find, held = self.intake.document_ids.row, self._held
+        for item in self.intake.judgements():
+            row = find(item.doc_id)
+            if row >= 0:
+                held.add(item, row)
+            else:
+                place = (item.file, item.line, item.query_id)
+                self.intake.take_rowless(row, place, "doc_id", f"the document {shown(item.doc_id)!r}")
+
+    def _qrels(self) -> Iterator[pa.Table]:
+        held = self._held
+        by_code = np.array([self.intake.query_ids.row(key) for key in held.codes], dtype=np.int64)
+        rows = by_code[np.array(held.code, dtype=np.int64)]  # (judgements,)
+        rowless = np.flatnonzero(rows < 0)
+        for i, place in zip(rowless, held.places(rowless), strict=True):
+            self.intake.take_rowless(int(rows[i]), place, "query_id", f"the query {shown(place[2])!r}")
+        self.intake.check_missing()
+        kept = self._unique(rows, np.flatnonzero(rows >= 0))
+        self._counts["qrels.kept"] = len(kept)
+        query_rows, relevance = rows[kept].astype(np.int32), np.array(held.relevance, dtype=np.int32)[kept]
+        splits = np.array(self._query_splits, dtype=np.int8)
+        self._count_splits(splits, query_rows, relevance)
+        table = pa.table(
+            [
+                pa.array(query_rows),
+                pa.array(np.array(held.doc_row, dtype=np.int32)[kept]),
+                pa.array(relevance),
+                pa.array(SPLITS, pa.string()).take(pa.array(splits[query_rows])),
+                held.sources(kept),
+            ],
+            schema=QRELS,
+        )
+        for start in range(0, len(kept), self._part_rows):
+            yield table.slice(start, self._part_rows)
+
+    def _unique(self, rows: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        """Of the judgements in `kept`, the first of each query and document, ordered by both; contradicting ones are refused."""
+        held = self._held
+        documents, relevance = np.array(held.doc_row, dtype=np.int32), np.array(held.relevance, dtype=np.int32)
+        order = kept[np.lexsort((documents[kept], rows[kept]))]  # stable: the first read comes first
+        again = np.zeros(len(order), dtype=bool)
+        again[1:] = (np.diff(rows[order]) == 0) & (np.diff(documents[order]) == 0)
+        firsts = order[np.maximum.accumulate(np.where(again, 0, np.arange(len(order))))]
+        contradicts = relevance[order] != relevance[firsts]
+        self._counts["qrels.repeated"] = int((again & ~contradicts).sum())
+        pairs = sorted(zip(order[contradicts].tolist(), firsts[contradicts].tolist(), strict=True))
+        places = held.places(number for pair in pairs for number in pair)
+        for (i, first), place, (file, line, _) in zip(pairs, places, places, strict=True):
+            reason = (
+                f"the relevance is {relevance[i]}, and for the same document {relevance[first]} in {file} line {line}"
+            )
+            self.intake.refuse_at("qrels", place, "relevance", Wrong(reason, "keep one of the two"))
+        return order[~again]
+
+    def _count_splits(self, splits: np.ndarray, query_rows: np.ndarray, relevance: np.ndarray) -> None:
+        positives = np.bincount(query_rows[relevance > 0], minlength=len(splits))  # (queries,)
+        judged = np.bincount(query_rows, minlength=len(splits))
+        without = np.flatnonzero(positives == 0)
+        self._counts["queries.without_positives"] = len(without)
+        self._without = [self._query_ids[row] for row in without[:_LISTED]]
+        for number, split in enumerate(SPLITS):
+            mine = splits == number
+            if mine.any():
+                self._splits[split] = {
+                    "queries": int(mine.sum()),
+                    "queries_with_positives": int((positives[mine] > 0).sum()),
+                    "judgements": int(judged[mine].sum()),
+                    "positives": int(positives[mine].sum()),
+                }
+        if len(without) == len(splits):
+            raise InputError(
+                "qrels: no query has a relevant document", where=self._name, try_="relevant is a score above 0"
+            )
+
+    def counters(self) -> dict[str, int]:
+        """Every counter, those that stayed at 0 included."""
+        return {name: self._counts[name] for name in _COUNTERS}
+
+    def facts(self) -> dict[str, Any]:
+        return {"dataset": self._name, "splits": self._splits, "queries_without_positives": self._without}
+
+    def tell(self, log: Callable[[str], None]) -> None:
+        """Says what is not as the data set has it."""
+        for name, says in _TOLD.items():
+            if count := self._counts[name]:
+                log(f"{count:,} {says}")
+
+
+def _intake(config: IngestConfig, log: Callable[[str], None]) -> Intake:
+    return Intake(
+        config.dataset,
+        fail=config.on_bad_row == "fail",
+        id_bytes=config.id_bytes,
+        missing_allowed=config.missing_judgements_allowed,
+        part_rows=config.part_rows,
+        log=log,
+    )
+
+
+def _select(config: IngestConfig, limit: int) -> _Selection:
+    """What a limit keeps, from a reading of its own: no row and no text of it is held."""
+    intake = _intake(config, lambda message: None)
+    documents = {document.id for document in intake.documents()}
+    relevant: dict[str, set[str]] = {}
+    for item in intake.judgements():
+        if item.relevance > 0 and item.doc_id in documents:
+            relevant.setdefault(item.query_id, set()).add(item.doc_id)
+    by_split: dict[str, list[str]] = {}
+    for query in intake.queries():
+        if query.id in relevant:
+            by_split.setdefault(intake.splits[query.id], []).append(query.id)
+    queries = {key for keys in by_split.values() for key in heapq.nsmallest(limit, keys, _by_hash)}
+    wanted = {key for query_id in queries for key in relevant[query_id]}
+    room = max(0, DOCUMENTS_A_QUERY * limit - len(wanted))
+    return _Selection(queries, wanted.union(heapq.nsmallest(room, documents - wanted, _by_hash)))
+
+
+def _by_hash(key: str) -> tuple[int, str]:
+    return stable_hash(key), key
