@@ -1,0 +1,328 @@
+"""What the exporters share: texts by row, batches that no sharding can change, Parquet files, and the folder's `export.json`.
+
+A target's folder holds in `data/` what the trainer reads, and beside it `ids.parquet`, one row for each row of the data in
+the same order, and `export.json`. Trainers read every column, or every file of a folder, as training data; so ids, ranks
+and scores stay out of `data/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.errors import ArtefactError, InputError, YieldError
+from stages.registry import Member
+from stages.schemas import TRIPLETS
+from stages.spec import Source
+from stages.text import join_title
+
+BATCH = 2_048  # triplets whose texts are in memory at once
+ROW_GROUP_ROWS = 10_000  # so that the viewer of the Hugging Face Hub shows a page without reading much more
+ROW_GROUP_BYTES = 64 << 20
+NAMED = 5  # ids that a refusal names
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one target holds: rows, the data files in order, and what was left out and how often."""
+
+    rows: int
+    files: tuple[str, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Ids and texts of queries and documents by row, held once as Arrow columns."""
+
+    query_ids: pa.Array
+    queries: pa.Array
+    prompts: pa.Array
+    doc_ids: pa.Array
+    titles: pa.Array
+    docs: pa.Array
+
+    @classmethod
+    def read(cls, queries: Source, corpus: Source) -> Texts:
+        """The columns that exports need. `take` copies a column in several chunks each time, so each is made one chunk."""
+        asked = queries.read(("query_id", "text", "prompt"))
+        found = corpus.read(("doc_id", "title", "text"))
+        return cls(*(_whole(asked, c) for c in asked.column_names), *(_whole(found, c) for c in found.column_names))
+
+    def anchors(self, rows: np.ndarray, prompts: bool) -> pa.Array:
+        """The text of each query row (n,), its own prompt in front where that is asked for. Raises InputError."""
+        unique, back = _unique(rows, len(self.queries), "query")
+        ids, texts = self.query_ids.take(unique), self.queries.take(unique).to_pylist()
+        _refuse_blank("the text of a query", ids, texts)
+        _refuse_nul("the text of a query", ids, texts)
+        if prompts:
+            texts = [prompt + text for prompt, text in zip(self.own_prompts(unique.to_numpy()), texts, strict=True)]
+        return pa.array(texts, pa.string()).take(back)
+
+    def own_prompts(self, rows: np.ndarray) -> list[str]:
+        """The prompt of each query row (n,); empty where it has none. Raises InputError."""
+        taken = pa.array(rows)
+        prompts = [prompt or "" for prompt in self.prompts.take(taken).to_pylist()]
+        _refuse_nul("the prompt of a query", self.query_ids.take(taken), prompts)
+        return prompts
+
+    def documents(self, rows: np.ndarray) -> pa.Array:
+        """The text of each document row (n,), its title in front where it has one. Raises InputError."""
+        unique, back = _unique(rows, len(self.docs), "document")
+        pairs = zip(self.titles.take(unique).to_pylist(), self.docs.take(unique).to_pylist(), strict=True)
+        ids, texts = self.doc_ids.take(unique), [join_title(title, text) for title, text in pairs]
+        _refuse_blank("the text of a document", ids, texts)
+        _refuse_nul("the text of a document", ids, texts)
+        return pa.array(texts, pa.string()).take(back)
+
+
+def _whole(table: pa.Table, column: str) -> pa.Array:
+    whole = table.column(column).combine_chunks()
+    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def _unique(rows: np.ndarray, known: int, kind: str) -> tuple[pa.Array, pa.Array]:
+    unique, back = np.unique(rows, return_inverse=True)
+    if unique.size and not 0 <= unique[0] <= unique[-1] < known:
+        raise ArtefactError(
+            f"a triplet names a {kind} that is not there",
+            got=f"row {unique[-1] if unique[-1] >= known else unique[0]} of {known}",
+            try_="run sample again",
+        )
+    return pa.array(unique), pa.array(back)
+
+
+def _refuse_blank(kind: str, ids: pa.Array, texts: Sequence[str]) -> None:
+    _refuse(f"{kind} is blank", ids, [i for i, text in enumerate(texts) if not text.strip()])
+
+
+def _refuse_nul(kind: str, ids: pa.Array, texts: Sequence[str]) -> None:
+    _refuse(f"{kind} has a NUL character", ids, [i for i, text in enumerate(texts) if "\0" in text])
+
+
+def _refuse(what: str, ids: pa.Array, wrong: Sequence[int]) -> None:
+    if wrong:
+        named = ", ".join(repr(one) for one in ids.take(pa.array(wrong[:NAMED])).to_pylist())
+        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        raise InputError(
+            f"{what}, and no trainer can use it",
+            where=f"id {named}{more}",
+            try_="mend or remove it in the data that is ingested",
+        )
+
+
+def rebatched(source: Source, rows: int = BATCH) -> Iterator[pa.Table]:
+    """The triplets in tables of exactly `rows` rows but the last, however many parts they are stored in."""
+    held: list[pa.Table] = []
+    count = 0
+    for batch in source.batches(rows=rows):
+        held.append(pa.Table.from_batches([batch]))
+        count += batch.num_rows
+        while count >= rows:
+            table = pa.concat_tables(held)
+            yield table.slice(0, rows)
+            held, count = [table.slice(rows)], count - rows
+    if count:
+        yield pa.concat_tables(held)
+
+
+def whole_groups(source: Source, keys: Sequence[str], rows: int = BATCH) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """The triplets in tables that end where a group ends, with the bounds (g + 1,) of the groups in each.
+
+    A group is a run of rows with equal `keys`. A table has about `rows` rows, or as many as its one group.
+    """
+    held: list[pa.Table] = []
+    for table in rebatched(source, rows):
+        held.append(table)
+        joined = pa.concat_tables(held)
+        edges = bounds(joined, keys)
+        held = [joined.slice(int(edges[-2]))]  # the last group may go on in the next table
+        if len(edges) > 2:
+            yield joined.slice(0, int(edges[-2])), edges[:-1]
+    if held:
+        joined = pa.concat_tables(held)
+        yield joined, bounds(joined, keys)
+
+
+def bounds(table: pa.Table, keys: Sequence[str]) -> np.ndarray:
+    """Where runs of rows with equal integer `keys` begin, and the number of rows: int64 (g + 1,)."""
+    changes = np.zeros(max(table.num_rows - 1, 0), dtype=bool)
+    for key in keys:
+        column = table.column(key).to_numpy()
+        changes |= column[1:] != column[:-1]
+    return np.concatenate(([0], np.flatnonzero(changes) + 1, [table.num_rows]))
+
+
+class RowGroups:
+    """One Parquet file, written in row groups of bounded rows and bytes. Equal rows give equal bytes."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            write_page_index=True,
+            write_page_checksum=True,
+            use_content_defined_chunking=True,
+        )
+        self._held: list[pa.Table] = []
+
+    def __enter__(self) -> RowGroups:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+    def write(self, table: pa.Table) -> None:
+        """Adds rows of the file's schema."""
+        while table.num_rows:
+            room = ROW_GROUP_ROWS - sum(held.num_rows for held in self._held)
+            self._held.append(table.slice(0, room))
+            table = table.slice(room)
+            full = sum(held.num_rows for held in self._held) == ROW_GROUP_ROWS
+            if full or sum(held.nbytes for held in self._held) >= ROW_GROUP_BYTES:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            table = pa.concat_tables(self._held).combine_chunks()  # where pages end depends on the chunks
+            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            self._held = []
+
+
+class Split:
+    """`data/train-00000-of-0000N.parquet` and those after it, each with at most `rows_per_file` rows."""
+
+    def __init__(self, folder: Path, schema: pa.Schema, rows_per_file: int) -> None:
+        self._folder, self._schema, self._limit = folder / "data", schema, rows_per_file
+        self._folder.mkdir(parents=True)
+        self._paths: list[Path] = []
+        self._file: RowGroups | None = None
+        self._room = 0
+        self.rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Adds rows of the schema."""
+        self.rows += table.num_rows
+        while table.num_rows:
+            if self._file is None or self._room == 0:
+                self._finish()
+                self._paths.append(self._folder / f"{len(self._paths)}.parquet")
+                self._file, self._room = RowGroups(self._paths[-1], self._schema), self._limit
+            self._file.write(table.slice(0, self._room))
+            taken = min(self._room, table.num_rows)
+            table, self._room = table.slice(taken), self._room - taken
+
+    def close(self) -> tuple[str, ...]:
+        """Gives the files their names, which hold their number, and returns these relative to the target's folder."""
+        self._finish()
+        names = [f"train-{i:05d}-of-{len(self._paths):05d}.parquet" for i in range(len(self._paths))]
+        for path, name in zip(self._paths, names, strict=True):
+            path.rename(self._folder / name)
+        return tuple(f"data/{name}" for name in names)
+
+    def _finish(self) -> None:
+        if self._file is not None:
+            self._file.__exit__(None, None, None)
+            self._file = None
+
+
+def write_with_ids(
+    folder: Path,
+    data: pa.Schema,
+    ids: pa.Schema,
+    rows_per_file: int,
+    batches: Iterator[tuple[pa.Table, pa.Table]],
+) -> tuple[int, tuple[str, ...]]:
+    """Writes the data and, in the same row order, `ids.parquet`; returns the rows and the data files' names."""
+    split = Split(folder, data, rows_per_file)
+    with RowGroups(folder / "ids.parquet", ids) as sidecar:
+        for texts, names in batches:
+            split.write(texts)
+            sidecar.write(names)
+    return split.rows, split.close()
+
+
+def export(
+    member: Member,
+    checked: Mapping[str, str],
+    folder: Path,
+    triplets: Source,
+    write: Callable[[Counter[str]], tuple[int, tuple[str, ...]]],
+) -> Summary:
+    """Runs `write` in the new `folder`, then describes in `export.json` what it wrote. Raises YieldError for no rows.
+
+    `write` counts what it leaves out and returns the rows and the data files. `checked` gives the versions of the
+    packages that the format was checked with.
+    """
+    if not triplets.rows:
+        raise YieldError(f"{member.name}: there are no triplets to export", try_="loosen the filters of judge")
+    folder.mkdir(parents=True)
+    left_out: Counter[str] = Counter()
+    rows, files = write(left_out)
+    if not rows:
+        found = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+        raise YieldError(
+            f"{member.name}: nothing is left to export",
+            got=found,
+            try_=f"change or remove [export.targets.{member.name}]",
+        )
+    summary = Summary(rows, files, dict(sorted(left_out.items())))
+    config = member.semantic()
+    described = {
+        "target": member.name,
+        "hardrock": _own_version(),
+        "checked_with": dict(checked),
+        "config": config,
+        "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        "rows": summary.rows,
+        "left_out": summary.left_out,
+        "escaped": {},
+        "files": {name: _described(folder / name) for name in (*files, "ids.parquet")},
+    }
+    (folder / "export.json").write_text(dumps(described, indent=2) + "\n", encoding="utf-8")
+    return summary
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """JSON in UTF-8 without escapes that are not needed; NaN and infinity raise ValueError."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _own_version() -> str:
+    try:
+        return version("hardrock")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _described(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def id_fields(*names: str, many: Sequence[str] = ()) -> pa.Schema:
+    """A schema for `ids.parquet`: the named columns with their types in triplets, ids as strings; those in `many` are lists."""
+
+    def kind(name: str) -> pa.DataType:
+        single = name[:-1] if name in many else name
+        if single.endswith("_id") or single == "sampler":
+            return pa.string()
+        return TRIPLETS.field(single).type
+
+    return pa.schema([pa.field(n, pa.list_(kind(n)) if n in many else kind(n)) for n in names])
