@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from stages.arrays import repeated
@@ -60,20 +61,21 @@ class _Plan:
 
 def _plan(config: MineConfig, inputs: Inputs) -> _Plan:
     table = inputs["queries"].read(["row", "split"])
-    splits = table.column("split").to_pylist()
-    rows = table.column("row").to_numpy()
-    of_split = np.sort(rows[np.array([split == config.split for split in splits], dtype=bool)].astype(np.int64))
+    of_split = np.sort(
+        table.filter(pc.equal(table.column("split"), config.split)).column("row").to_numpy().astype(np.int64)
+    )
     qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance"])
     query, document, relevance = (qrels.column(name).to_numpy().astype(np.int64) for name in qrels.column_names)
     used = (relevance > 0) & np.isin(query, of_split)
     pairs = np.unique(np.stack([query[used], document[used]], axis=1), axis=0)
     queries, counts = np.unique(pairs[:, 0], return_counts=True)
     if not len(queries):
+        splits = Counter(table.column("split").to_pylist())
         raise YieldError(
             f"no query of the split {config.split!r} has a positive",
             where="mine.split",
             got="queries by split: "
-            + (", ".join(f"{name} {count}" for name, count in sorted(Counter(splits).items())) or "none"),
+            + (", ".join(f"{name} {count}" for name, count in sorted(splits.items())) or "none"),
             try_="another split, or qrels with a relevance above 0",
         )
     return _Plan(queries, np.concatenate([[0], np.cumsum(counts)]), pairs[:, 1], len(of_split) - len(queries))
