@@ -4,7 +4,7 @@
     [encoder]                 given to embed and to train
     [ingest] … [report]       a table a stage; what is left out has its default
 
-Unknown keys are errors with a suggestion. A relative `path` counts from the folder of the configuration file.
+Unknown keys are errors with a suggestion. Relative paths count from the folder of the configuration file.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ SHARED = {"encoder": ("embed", "train")}
 """Tables at the top that become a field of several stages."""
 
 SCALARS = {"rounds": 1}
+
+MODELS = ("model", "tokenizer")
+"""Keys that hold a hub id, `package:…`, or a folder."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,11 @@ def _build(tables: dict[str, Any], source: Path) -> Configuration:
 
 
 def _absolute(value: Any, folder: Path) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: str(folder / inner) if key == "path" and isinstance(inner, str) else _absolute(inner, folder)
-            for key, inner in value.items()
-        }
-    return value
+    """The same value with relative paths made absolute: of `path` always, of a model only where the folder is there."""
+    if not isinstance(value, dict):
+        return value
+    found = {}
+    for key, inner in value.items():
+        is_path = isinstance(inner, str) and (key == "path" or key in MODELS and (folder / inner).exists())
+        found[key] = str(folder / inner) if is_path else _absolute(inner, folder)
+    return found
