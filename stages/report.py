@@ -1,0 +1,177 @@
+"""One page and one JSON file of what every round mined, trained and gained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from stages.reports import figures, mining
+from stages.reports.page import Data, Document, Example, Page, Round, Training, render
+from stages.settings import Settings
+from stages.spec import Context, Inputs, Part, Source, Spec
+
+
+class ReportConfig(Settings):
+    title: str = Field("Hard negatives", min_length=1, description="Heading of the page.")
+    split: str = Field("test", description="Split whose measures come first; other measured splits follow.")
+    queries: int = Field(
+        20, ge=0, description="Queries shown side by side with their documents. Each adds a few kB to the page."
+    )
+    candidates: int = Field(
+        6,
+        ge=1,
+        description="Kept and dropped candidates shown of a query in a round, each. The page says how many more there are.",
+    )
+    characters: int = Field(240, ge=20, description="Characters shown of a text, after which it ends in an ellipsis.")
+    seed: int = Field(0, ge=0, description="Seed of the draw of queries. Another seed shows others.")
+
+
+MINED = ("positives", "judged", "triplets", "shortfall")
+
+SPEC = Spec(
+    name="report",
+    version=1,
+    config=ReportConfig,
+    inputs=("corpus", "queries", "qrels"),
+    every_round=(*MINED, "metrics", "comparisons", "training_log", "corpus.faiss"),
+    files=("index.html", "metrics.json"),
+)
+
+
+def run(config: ReportConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
+    """One whole shard: the page and the flat figures. What a round has not made is left out of both."""
+    for shard in context.shards:
+        page = _page(config, inputs, context)
+        files = {"index.html": render(page), "metrics.json": figures.flat(page.means, page.comparisons, _counts(page))}
+        yield Part(
+            shard,
+            files={name: partial(_write, text) for name, text in files.items()},
+            counters={"rounds": len(page.rounds), "queries_shown": len(page.examples)},
+        )
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_bytes(text.encode())
+
+
+def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
+    by_round = _by_round(inputs)
+    means = [mean for tables in by_round.values() if "metrics" in tables for mean in figures.means(tables["metrics"])]
+    compared = [
+        c for tables in by_round.values() if "comparisons" in tables for c in figures.comparisons(tables["comparisons"])
+    ]
+    splits = sorted({mean.split for mean in means}, key=lambda split: (split != config.split, split))
+    if means and splits[0] != config.split:
+        context.log(f"report: nothing was measured on the split {config.split!r}; the page shows {', '.join(splits)}")
+    queries = inputs["queries"].rows
+    rounds = [
+        Round(
+            number,
+            mining.read(tables, queries) if _mined(tables) else None,
+            _training(tables["training_log"]) if "training_log" in tables else None,
+            tables["corpus.faiss"].facts if "corpus.faiss" in tables else {},
+        )
+        for number, tables in by_round.items()
+    ]
+    return Page(config.title, _data(inputs), splits, means, compared, rounds, _examples(config, inputs, by_round))
+
+
+def _by_round(inputs: Inputs) -> dict[int, dict[str, Source]]:
+    """The inputs of each round, in order, by the names that they have in their round."""
+    found: dict[int, dict[str, Source]] = {}
+    for name in sorted(inputs):
+        folder, _, table = name.partition("/")
+        if table:
+            found.setdefault(int(folder.removeprefix("round-")), {})[table] = inputs[name]
+    return dict(sorted(found.items()))
+
+
+def _mined(tables: Mapping[str, Source]) -> bool:
+    return all(name in tables for name in MINED)
+
+
+def _data(inputs: Inputs) -> Data:
+    queries = Counter(_column(inputs["queries"], "split"))
+    relevant: Counter[str] = Counter()
+    for batch in inputs["qrels"].batches(["relevance", "split"]):
+        relevant.update(batch.filter(pc.greater(batch.column("relevance"), 0)).column("split").to_pylist())
+    return Data(inputs["corpus"].rows, dict(sorted(queries.items())), dict(relevant))
+
+
+def _column(source: Source, name: str) -> Iterator[str]:
+    for batch in source.batches([name]):
+        yield from batch.column(name).to_pylist()
+
+
+def _training(log: Source) -> Training:
+    table = log.read(["step", "loss", "masked"])
+    steps, losses, masked = (column.to_numpy().astype(np.float64) for column in table.columns)
+    return Training(steps, losses, float(masked.mean()) if len(masked) else 0.0)
+
+
+def _examples(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mapping[str, Source]]) -> list[Example]:
+    """Some queries of the last round that was mined, with what they got in every round."""
+    mined = {number: tables for number, tables in by_round.items() if _mined(tables)}
+    if not mined or not config.queries:
+        return []
+    rows = mining.choose(mined[max(mined)]["positives"], config.queries, config.seed)
+    shown = {
+        number: {row: side.within(config.candidates) for row, side in mining.show(tables, rows).items()}
+        for number, tables in mined.items()
+    }
+    wanted = sorted(
+        {c.doc_row for sides in shown.values() for s in sides.values() for c in (*s.positives, *s.kept, *s.dropped)}
+    )
+    documents = _documents(inputs["corpus"], wanted, config.characters)
+    queries = {row["row"]: row for row in _take(inputs["queries"], ["row", "query_id", "text", "split"], rows)}
+    return [
+        Example(
+            queries[row]["query_id"],
+            _shorten(queries[row]["text"], config.characters),
+            queries[row]["split"],
+            {number: sides[row] for number, sides in shown.items()},
+            documents,
+        )
+        for row in rows
+    ]
+
+
+def _documents(corpus: Source, rows: Sequence[int], characters: int) -> dict[int, Document]:
+    return {
+        row["row"]: Document(row["doc_id"], _shorten(row["title"] or "", characters), _shorten(row["text"], characters))
+        for row in _take(corpus, ["row", "doc_id", "title", "text"], rows)
+    }
+
+
+def _take(source: Source, columns: Sequence[str], rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+    wanted = pa.array(rows, pa.int32())
+    for batch in source.batches(columns):
+        yield from batch.filter(pc.is_in(batch.column("row"), wanted)).to_pylist()
+
+
+def _shorten(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
+
+
+def _counts(page: Page) -> dict[str, float]:
+    """Counts of every round that was mined, and the index's recall, by the keys of metrics.json."""
+    counts: dict[str, float] = {}
+    for round in page.rounds:
+        name = figures.round_name(round.number)
+        if "recall" in round.index:
+            counts[f"{name}.index.recall"] = round.index["recall"]["value"]
+        if round.mined:
+            counts |= {f"{name}.candidates": round.mined.candidates, f"{name}.triplets": round.mined.triplets}
+            counts |= {f"{name}.verdict.{verdict}": count for verdict, count in round.mined.verdicts.items()}
+            counts |= {f"{name}.pairs": round.mined.pairs, f"{name}.pairs.short": round.mined.short}
+        if round.training and len(round.training.losses):
+            counts[f"{name}.training.loss"] = float(round.training.losses[-1])
+    return counts
