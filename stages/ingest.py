@@ -20,7 +20,7 @@ from stages.intake import Buffer, Dataset, Intake
 from stages.records import SPLITS, Judgement, Wrong, is_blank, shown, stable_hash
 from stages.registry import OneOf
 from stages.schemas import CORPUS, QRELS, QUERIES
-from stages.settings import Settings, speed
+from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Spec
 from stages.text import join_title, text_hash
 
@@ -78,7 +78,7 @@ class IngestConfig(Settings):
         "the limit in all. All rows are checked all the same, twice; what is left out is counted.",
     )
     id_bytes: int = Field(1024, ge=1, le=65_536, description="Longest id in bytes of UTF-8. Ids are held in memory.")
-    part_rows: int = speed(100_000, "Rows of a Parquet part. More need more memory.", ge=1)
+    part_rows: int = Field(100_000, description="Rows of a Parquet part. More need more memory.", ge=1)
 
 
 def external(config: IngestConfig, inputs: Inputs, device: str) -> Mapping[str, str]:
