@@ -193,16 +193,17 @@ class Intake:
             if fault := check(item):
                 self._reject(table, fault, ids)
             elif earlier := ids.add(item.id, item.file, item.line):
-                twice.append(f"'{shown(item.id)}' in {earlier} and in {self._locate(item.file)} line {item.line}")
                 if not self._fail:
                     wrong = Wrong(f"the id is there already, in {earlier}", "give each row its own id")
                     self.refuse(table, self._fault(item, "id", item.id, wrong))
-                elif len(twice) == _LISTED:
+                    continue
+                twice.append(f"'{shown(item.id)}' in {earlier} and in {self._locate(item.file)} line {item.line}")
+                if len(twice) == _LISTED:
                     break
             else:
                 yield item
         self.counts[f"{table}.read"] += read
-        if twice and self._fail:
+        if twice:
             raise InputError(
                 f"{table}: ids that occur more than once",
                 where=f"column {self._column('id')!r}, id " + "; ".join(twice),
