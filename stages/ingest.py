@@ -219,7 +219,7 @@ class _Reading:
                 held.add(item, row)
             else:
                 place = (item.file, item.line, item.query_id)
-                self.intake.take_rowless(row, place, "doc_id", f"the document {shown(item.doc_id)!r}")
+                self.intake.take_rowless(row, place, "doc_id", f"the document '{shown(item.doc_id)}'")
 
     def _qrels(self) -> Iterator[pa.Table]:
         held = self._held
@@ -227,7 +227,7 @@ class _Reading:
         rows = by_code[np.array(held.code, dtype=np.int64)]  # (judgements,)
         rowless = np.flatnonzero(rows < 0)
         for i, place in zip(rowless, held.places(rowless), strict=True):
-            self.intake.take_rowless(int(rows[i]), place, "query_id", f"the query {shown(place[2])!r}")
+            self.intake.take_rowless(int(rows[i]), place, "query_id", f"the query '{shown(place[2])}'")
         self.intake.check_missing()
         kept = self._unique(rows, np.flatnonzero(rows >= 0))
         self._counts["qrels.kept"] = len(kept)

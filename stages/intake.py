@@ -193,16 +193,17 @@ class Intake:
             if fault := check(item):
                 self._reject(table, fault, ids)
             elif earlier := ids.add(item.id, item.file, item.line):
-                twice.append(f"{shown(item.id)!r} in {earlier} and in {self._locate(item.file)} line {item.line}")
                 if not self._fail:
                     wrong = Wrong(f"the id is there already, in {earlier}", "give each row its own id")
                     self.refuse(table, self._fault(item, "id", item.id, wrong))
-                elif len(twice) == _LISTED:
+                    continue
+                twice.append(f"'{shown(item.id)}' in {earlier} and in {self._locate(item.file)} line {item.line}")
+                if len(twice) == _LISTED:
                     break
             else:
                 yield item
         self.counts[f"{table}.read"] += read
-        if twice and self._fail:
+        if twice:
             raise InputError(
                 f"{table}: ids that occur more than once",
                 where=f"column {self._column('id')!r}, id " + "; ".join(twice),
@@ -242,7 +243,7 @@ class Intake:
             return self._fault(item, "relevance", item.query_id, wrong)
         if item.split not in SPLITS:
             wrong = Wrong(
-                f"the split {shown(item.split)!r} is none of {', '.join(SPLITS)}", "name the split as one of these"
+                f"the split '{shown(item.split)}' is none of {', '.join(SPLITS)}", "name the split as one of these"
             )
             return self._fault(item, "split", item.query_id, wrong)
         return None
@@ -321,4 +322,4 @@ class Intake:
     def _where(self, fault: Fault) -> str:
         line = "" if fault.line is None else f" line {fault.line}"
         column = "" if fault.column is None else f", column {fault.column!r}"
-        return f"{self._locate(fault.file)}{line}{column}" + ("" if fault.id is None else f", id {shown(fault.id)!r}")
+        return f"{self._locate(fault.file)}{line}{column}" + ("" if fault.id is None else f", id '{shown(fault.id)}'")

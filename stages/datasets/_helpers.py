@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from stages.errors import InputError
 from stages.records import Fault, shown
@@ -46,6 +46,21 @@ def _open(file: File) -> io.BufferedReader:
         ) from None
 
 
+class _Unpacked(io.RawIOBase):
+    """The content of a gzip file, of a damaged one as far as it can be unpacked, so that the line of the damage is known."""
+
+    def __init__(self, packed: gzip.GzipFile) -> None:
+        self._packed = packed
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._packed.read1(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+
 def lines(file: File) -> Iterator[tuple[int, int, bytes]]:
     """The physical lines of a plain or gzip file: number from 1, offset in the unpacked file, bytes without line end.
 
@@ -54,7 +69,7 @@ def lines(file: File) -> Iterator[tuple[int, int, bytes]]:
     number, offset = 0, 0
     with _open(file) as raw:
         packed = raw.peek(2)[:2] == _GZIP
-        handle = io.BufferedReader(cast(Any, gzip.GzipFile(fileobj=raw)), 1 << 20) if packed else raw
+        handle = io.BufferedReader(_Unpacked(gzip.GzipFile(fileobj=raw)), 1 << 20) if packed else raw
         try:
             while line := handle.readline(LINE_BYTES):
                 number += 1
@@ -142,7 +157,7 @@ def _json_reason(text: str, error: Exception) -> tuple[str, str]:
         whole = "write one whole object a line"
         return reason, f"{whole}; the line seems to be cut off" if error.pos >= len(text) - 1 else whole
     if isinstance(error, _RepeatedKeyError):
-        return f"the key {shown(str(error))!r} occurs twice in one object", "keep one of the two"
+        return f"the key '{shown(str(error))}' occurs twice in one object", "keep one of the two"
     if isinstance(error, RecursionError):
         return "JSON that is nested too deeply", "write a flat object"
     return f"a JSON number that cannot be read: {shown(str(error))}", "write ids and texts in quotes"

@@ -32,16 +32,30 @@ def columns(file: File) -> list[str]:
         with _parquet(file) as handle:
             return list(handle.schema_arrow.names)
     if kind == "jsonl":
-        first = next((item for item in objects(file) if not isinstance(item, Fault)), None)
-        found = list(first[1]) if first else []
+        found = _keys(file)
     else:
-        found = next(iter(_records(file)), (0, [], None))[1]
+        line, found, fault = next(iter(_records(file)), (0, [], None))
+        if fault:
+            raise InputError(fault.reason, where=f"{file.path} line {line}, the header", try_=fault.mend)
     if not found:
         raise InputError("the file has no rows", where=str(file.path))
     if twice := [name for name in found if found.count(name) > 1]:
         where = f"{file.path} line 1"
         raise InputError(f"the column {twice[0]!r} occurs twice", where=where, try_="give each column its own name")
     return found
+
+
+def _keys(file: File) -> list[str]:
+    first: Fault | None = None
+    for item in objects(file):
+        if not isinstance(item, Fault):
+            return list(item[1])
+        first = first or item
+    if first:
+        raise InputError(
+            f"no line can be read: {first.reason}", where=f"{file.path} line {first.line}", try_=first.mend
+        )
+    return []
 
 
 def rows(file: File, wanted: Collection[str]) -> Iterator[Row | Fault]:
@@ -59,8 +73,6 @@ def _delimited_rows(file: File) -> Iterator[Row | Fault]:
     header: list[str] = []
     for line, cells, fault in _records(file):
         if not header:
-            if fault:
-                raise InputError(fault.reason, where=f"{file.path} line {line}, the header", try_=fault.mend)
             header = cells
         elif fault:
             yield fault

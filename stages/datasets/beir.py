@@ -190,5 +190,5 @@ def _judgement(file: File, line: int, fields: list[str], split: str) -> Judgemen
     query_id, doc_id, score = fields
     if not _INTEGER.fullmatch(score.strip()):
         mend = "write it as a whole number; above 0 is relevant"
-        return Fault(file.name, line, "score", query_id, f"the score {shown(score)!r} is not a whole number", mend)
+        return Fault(file.name, line, "score", query_id, f"the score '{shown(score)}' is not a whole number", mend)
     return Judgement(file.name, line, query_id, doc_id, int(score), split)

@@ -85,7 +85,7 @@ class _Books:
             content = blake2b(text.encode(), digest_size=16).digest()
             known = self._known.get((role, key)) or new.setdefault((role, key), (content, pair.file, pair.line))
             if known[0] != content:
-                reason = f"the id {shown(key)!r} stands for another text in {known[1]} line {known[2]}"
+                reason = f"the id '{shown(key)}' stands for another text in {known[1]} line {known[2]}"
                 raise _CellError(role, column, reason, "give each text its own id")
         self._known.update(new)
 
@@ -233,20 +233,17 @@ class Pairs(Member):
 
     def _pairs(self, role: str | None) -> Iterator[Pair | Fault]:
         """The rows that are sound, and the faults of one role, so that each fault is told once."""
-        mapped = self._mapped
+        needed = [
+            name
+            for name in (self._mapped.anchor, self._mapped.positive, self.anchor_id, self.positive_id, self.split)
+            if name is not None
+        ]
         books = _Books()
-        id_columns = {"query": self.anchor_id, "document": self.positive_id}
-        wanted = {mapped.anchor, mapped.positive, *mapped.negatives, self.anchor_id, self.positive_id, self.split} - {
-            None
-        }
-        needed = [n for n in (mapped.anchor, mapped.positive, self.anchor_id, self.positive_id, self.split) if n]
         for file in self._files:
-            if lacks := [n for n in needed if n not in columns(file)]:
-                where = str(file.path)
-                raise ConfigError(
-                    f"there is no column {lacks[0]!r}", where=where, got=f"columns: {', '.join(columns(file))}"
-                )
-            for item in rows(file, [n for n in wanted if n]):
+            if lacks := [name for name in needed if name not in columns(file)]:
+                got = f"columns: {', '.join(columns(file))}"
+                raise ConfigError(f"there is no column {lacks[0]!r}", where=str(file.path), got=got)
+            for item in rows(file, [*needed, *self._mapped.negatives]):
                 if isinstance(item, Fault):
                     if role == "document":
                         yield item
@@ -258,8 +255,8 @@ class Pairs(Member):
                     yield pair
                 except _CellError as bad:
                     if role == bad.role:
-                        given = row.get(id_columns[role]) if id_columns[role] else None
-                        known = given if isinstance(given, str) else None
+                        key = row.get(self.anchor_id or "") if role == "query" else row.get(self.positive_id or "")
+                        known = key if isinstance(key, str) else None
                         yield Fault(file.name, line, bad.column, known, bad.reason, bad.mend)
 
     def _sound(self) -> Iterator[Pair]:
@@ -269,25 +266,15 @@ class Pairs(Member):
         mapped = self._mapped
         anchor = _cell(row, mapped.anchor, "query")
         _text(anchor, mapped.anchor, "query")
-        query_id = (
-            _named("q", anchor)
-            if self.anchor_id is None
-            else _id(_cell(row, self.anchor_id, "query"), self.anchor_id, "query")
-        )
+        query_id = _named("q", anchor)
+        if self.anchor_id is not None:
+            query_id = _id(_cell(row, self.anchor_id, "query"), self.anchor_id, "query")
         texts = _texts(_cell(row, mapped.positive, "document"), mapped.positive)
         if not texts:
-            raise _CellError(
-                "document", mapped.positive, "an empty list where a text belongs", "give it a text, or take the row out"
-            )
-        return Pair(
-            file,
-            line,
-            query_id,
-            anchor,
-            self._named_positives(row, texts),
-            self._negatives(row),
-            self._split_of(row, anchor),
-        )
+            reason = "an empty list where a text belongs"
+            raise _CellError("document", mapped.positive, reason, "give it a text, or take the row out")
+        positives, negatives = self._named_positives(row, texts), self._negatives(row)
+        return Pair(file, line, query_id, anchor, positives, negatives, self._split_of(row, anchor))
 
     def _named_positives(self, row: Mapping[str, Any], texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         if self.positive_id is None:
@@ -300,10 +287,10 @@ class Pairs(Member):
         return tuple((_id(i, self.positive_id, "document"), text) for i, text in zip(ids, texts, strict=True))
 
     def _negatives(self, row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-        """The given negatives; null, a missing key and an empty list are none."""
+        """The given negatives; null, a missing key, an empty cell and an empty list are none."""
         found: list[tuple[str, str]] = []
         for column in self._mapped.negatives:
-            if (cell := row.get(column)) is not None:
+            if (cell := row.get(column)) not in (None, ""):
                 found.extend((_named("d", text), text) for text in _texts(cell, column))
         return tuple(found)
 
@@ -314,7 +301,7 @@ class Pairs(Member):
         split = SPLIT_NAMES.get(value.lower()) if isinstance(value, str) else None
         if split is None:
             raise _CellError(
-                "query", self.split, f"{shown(value)!r} where a split belongs", f"write one of {', '.join(SPLITS)}"
+                "query", self.split, f"'{shown(value)}' where a split belongs", f"write one of {', '.join(SPLITS)}"
             )
         return split
 

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 WIDTH = 420
 """Units of a chart across. On a phone a unit is a little less than a pixel, so text stays legible."""
-_TOP, _RIGHT, _BOTTOM, _LEFT = 30, 14, 44, 54
+_TOP, _RIGHT, _BOTTOM, _LEFT = 30, 14, 44, 62
 
 
 class Series(NamedTuple):
@@ -26,6 +26,8 @@ class Step(NamedTuple):
     label: str
     before: int
     after: int
+    gone: str = "dropped"
+    """A class of the style sheet for what this step took away."""
 
 
 class Interval(NamedTuple):
@@ -52,7 +54,8 @@ def bars(title: str, x_label: str, y_label: str, labels: Sequence[str], heights:
     count = len(labels)
     frame = _Frame(x_label, y_label, (0.0, float(count)), (0.0, float(heights.max(initial=0)) or 1.0))
     wide = (frame.x(1.0) - frame.x(0.0)) * 0.8
-    every = math.ceil(count / 12)
+    room = (WIDTH - _LEFT - _RIGHT) / (7 * max(map(len, labels), default=1) + 10)
+    every = math.ceil(count / room)
     marks = []
     for i, (label, height) in enumerate(zip(labels, heights.tolist(), strict=True)):
         x, y = frame.x(i + 0.1), frame.y(height)
@@ -99,17 +102,16 @@ def funnel(title: str, steps: Sequence[Step]) -> Markup:
         parts.append(f'<rect class="bar kept" x="0" y="{y + 19}" width="{_n(left)}" height="11" rx="2"/>')
         if gone:
             parts.append(
-                f'<rect class="bar dropped" x="{_n(left)}" y="{y + 19}" width="{_n(gone)}" height="11" rx="2"/>'
+                f'<rect class="bar {escape(step.gone)}" x="{_n(left)}" y="{y + 19}" width="{_n(gone)}" height="11" rx="2"/>'
             )
     return _svg(title, max(1, len(steps)) * high, parts)
 
 
-def intervals(title: str, x_label: str, rows: Sequence[Interval], *, zero: bool = False) -> Markup:
-    """A dot and its interval a row. With `zero`, the axis holds zero and a line marks it."""
-    low = min([row.low for row in rows] + ([0.0] if zero else []))
-    high = max([row.high for row in rows] + ([0.0] if zero else []))
+def intervals(title: str, x_label: str, rows: Sequence[Interval]) -> Markup:
+    """A dot and its interval a row."""
+    low, high = min(row.low for row in rows), max(row.high for row in rows)
     margin = (high - low) * 0.06 or 0.01
-    ticks = nice_ticks(low - margin, high + margin, 4)
+    ticks = nice_ticks(low - margin, high + margin, 5)
     left, step = 128, 26
     bottom = 10 + step * len(rows)
 
@@ -120,8 +122,6 @@ def intervals(title: str, x_label: str, rows: Sequence[Interval], *, zero: bool 
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{_n(x(tick))} 6V{bottom}"/>')
         parts.append(_text(x(tick), bottom + 15, _tick(tick, ticks), "tick middle"))
-    if zero:
-        parts.append(f'<path class="axis" d="M{_n(x(0))} 4V{bottom}"/>')
     for i, row in enumerate(rows):
         y = 10 + step * (i + 0.5)
         says = f"{row.label}: {row.value:.4f}, 95% interval {row.low:.4f} to {row.high:.4f}"
@@ -145,7 +145,9 @@ def score_bar(score: float, low: float, high: float, mark: float | None, style: 
     if mark is not None:
         parts.append(f'<path class="mark" d="M{_n(100 * min(max((mark - low) / span, 0.0), 1.0))} -2V10"/>')
     body = "".join(parts)
-    return Markup(f'<svg class="score" preserveAspectRatio="none" viewBox="-1 -2 102 12" role="img" aria-label="{escape(says)}">{body}</svg>')
+    return Markup(
+        f'<svg class="score" preserveAspectRatio="none" viewBox="-1 -2 102 12" role="img" aria-label="{escape(says)}">{body}</svg>'
+    )
 
 
 def number(value: float) -> str:
@@ -208,7 +210,7 @@ def _legend(series: Sequence[Series]) -> Iterable[str]:
     for s in series:
         yield f'<path class="outline {escape(s.style)}" d="M{_n(x)} 12h18"/>'
         yield _text(x + 23, 16, s.label, "tick")
-        x += 40 + 6.6 * len(s.label)
+        x += 44 + 7 * len(s.label)
 
 
 def _tick(value: float, ticks: Sequence[float]) -> str:

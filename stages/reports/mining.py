@@ -207,4 +207,4 @@ def _steps(candidates: int, verdicts: Mapping[str, int], filters: Sequence[str],
     for name in filters:
         steps.append(Step(name, left, left - verdicts.get(name, 0)))
         left = steps[-1].after
-    return [*steps, Step("kept", left, left), Step("sampled", left, sampled)]
+    return [*steps, Step("kept", left, left), Step("sampled", left, sampled, "unused")]

@@ -135,10 +135,9 @@ def _charts(round: Round) -> list[tuple[str, str, Markup]]:
 
 def _mined_charts(mined: Mined) -> list[tuple[str, str, Markup]]:
     number = charts.number
-    shares = [
-        Series(name, f"{name} ({number(counts.sum())})", 100 * counts / max(1, counts.sum()))
-        for name, counts in mined.scores.items()
-    ]
+    sizes = {name: int(counts.sum()) for name, counts in mined.scores.items()}
+    shares = [Series(name, name, 100 * counts / max(1, sizes[name])) for name, counts in mined.scores.items()]
+    spread = ", ".join(f"{number(size)} {name}" for name, size in sizes.items())
     labels, queries = _counted(mined.kept_per_query)
     return [
         (
@@ -149,7 +148,7 @@ def _mined_charts(mined: Mined) -> list[tuple[str, str, Markup]]:
         ),
         (
             "Where the scores lie",
-            "Each group by itself, so that small groups can be seen beside large ones.",
+            f"{spread}; each group by itself, so that a small one can be seen beside a large one.",
             charts.histogram(
                 "Scores of positives, kept and dropped",
                 "score (inner product)",

@@ -37,7 +37,10 @@ class Element:
         found = []
         for child in self.children:
             if isinstance(child, Element):
-                matches = all(v in child.attributes.get(k, "").split(" ") or child.attributes.get(k) == v for k, v in wanted.items())
+                matches = all(
+                    v in child.attributes.get(k, "").split(" ") or child.attributes.get(k) == v
+                    for k, v in wanted.items()
+                )
                 found += [child] if matches and tag in (None, child.tag) else []
                 found += child.all(tag, **attributes)
         return found
@@ -81,18 +84,46 @@ def parsed(result: Result) -> Element:
 def data(rounds: int = 2, mined: int | None = None, seed: int = 0) -> dict[str, Any]:
     """Tables of a corpus, and of `rounds` rounds of which `mined` (all but the last) have mined and trained."""
     generator = np.random.default_rng(seed)
-    words = "acute chronic renal failure of the left right ear with hearing loss in newborn".split()
+    words = [
+        "acute",
+        "chronic",
+        "renal",
+        "failure",
+        "of",
+        "the",
+        "left",
+        "right",
+        "ear",
+        "with",
+        "hearing",
+        "loss",
+        "in",
+        "newborn",
+    ]
 
     def text() -> str:
         return " ".join(generator.choice(words, 6))
 
     corpus = [
-        {"row": i, "doc_id": f"D{i}", "title": f"Title {i}" if i % 4 == 0 else None, "text": f"{text()} {i}", "text_hash": i}
+        {
+            "row": i,
+            "doc_id": f"D{i}",
+            "title": f"Title {i}" if i % 4 == 0 else None,
+            "text": f"{text()} {i}",
+            "text_hash": i,
+        }
         for i in range(DOCS)
     ]
     corpus[7]["text"] = corpus[7]["doc_id"] = HOSTILE
     queries = [
-        {"row": i, "query_id": f"Q{i}", "text": f"{text()} {i}", "split": "train" if i < 6 else "test", "source": "given", "text_hash": i}
+        {
+            "row": i,
+            "query_id": f"Q{i}",
+            "text": f"{text()} {i}",
+            "split": "train" if i < 6 else "test",
+            "source": "given",
+            "text_hash": i,
+        }
         for i in range(QUERIES)
     ]
     queries[2]["text"] = HOSTILE
@@ -101,7 +132,9 @@ def data(rounds: int = 2, mined: int | None = None, seed: int = 0) -> dict[str, 
         for q in range(QUERIES)
         for d, r in ((q, 1), (q + 20, 2), (q + 30, 0))
     ]
-    inputs = {name: source(table(name, rows)) for name, rows in {"corpus": corpus, "queries": queries, "qrels": qrels}.items()}
+    inputs = {
+        name: source(table(name, rows)) for name, rows in {"corpus": corpus, "queries": queries, "qrels": qrels}.items()
+    }
     for round in range(rounds):
         name = f"round-{round:02d}"
         inputs |= {f"{name}/{k}": v for k, v in measured(round, generator).items()}
@@ -123,8 +156,24 @@ def measured(round: int, generator: np.random.Generator) -> dict[str, Any]:
             d = float(generator.uniform(-0.05, 0.1))
             names = {"against_round": against, "against_system": system, "measure": measure, "cutoff": cutoff}
             p = {"p_value": float(generator.random()) if cutoff else 1 / 20001}
-            comparisons.append({"round": round, **names, "split": "test", "difference": d, "low": d - 0.02, "high": d + 0.01, **p, "queries": 3})
-    facts = {"kind": {"name": "flat"}, "rows": DOCS, "dimensions": 8, "recall": {"depth": 10, "sample": 9, "value": 0.9 + round / 100}}
+            comparisons.append(
+                {
+                    "round": round,
+                    **names,
+                    "split": "test",
+                    "difference": d,
+                    "low": d - 0.02,
+                    "high": d + 0.01,
+                    **p,
+                    "queries": 3,
+                }
+            )
+    facts = {
+        "kind": {"name": "flat"},
+        "rows": DOCS,
+        "dimensions": 8,
+        "recall": {"depth": 10, "sample": 9, "value": 0.9 + round / 100},
+    }
     return {
         "metrics": source(table("metrics", metrics)),
         "comparisons": source(table("comparisons", comparisons)),
@@ -149,13 +198,24 @@ def mining(round: int, generator: np.random.Generator) -> dict[str, Any]:
                 kept.append((doc, rank, score))
             evidence = {"rule": rule, "value": value, "limit": limit}
             row = {"query_row": q, "doc_row": doc, "rank": rank, "score": score, "retriever": "dense"}
-            judged.append({**row, "positive_row": q + 20, "positive_score": 0.55, "verdict": verdict, "evidence": evidence})
+            judged.append(
+                {**row, "positive_row": q + 20, "positive_score": 0.55, "verdict": verdict, "evidence": evidence}
+            )
         for positive, score, rank in ((q, float(scores[0]), 1), (q + 20, 0.55, None)):
             positives.append({"query_row": q, "positive_row": positive, "score": score, "rank": rank})
             chosen = kept[: 1 if q == 5 else 3]
             for doc, at, s in chosen:
                 common = {"query_row": q, "positive_row": positive, "negative_row": doc, "rank": at}
-                triplets.append({**common, "positive_score": score, "negative_score": s, "sampler": "top", "seed": 0, "round": round})
+                triplets.append(
+                    {
+                        **common,
+                        "positive_score": score,
+                        "negative_score": s,
+                        "sampler": "top",
+                        "seed": 0,
+                        "round": round,
+                    }
+                )
             if len(chosen) < 3:
                 shortfall.append({"query_row": q, "positive_row": positive, "wanted": 3, "got": len(chosen)})
     log = [
@@ -184,9 +244,18 @@ def test_the_headline_shows_every_mean_with_its_interval(tmp_path: Path) -> None
     assert list(shown) == ["BM25", "Untrained", "Trained, round 1", "Trained, round 2"]
     heads = [th.text for th in page.one("table", class_="means").one("thead").all("th")]
     assert heads == ["System", "nDCG@10", "MRR@10", "Recall@100", "MAP"]
-    keys = {("BM25", 0, "bm25"), ("Untrained", 0, "dense"), ("Trained, round 1", 1, "dense"), ("Trained, round 2", 2, "dense")}
+    keys = {
+        ("BM25", 0, "bm25"),
+        ("Untrained", 0, "dense"),
+        ("Trained, round 1", 1, "dense"),
+        ("Trained, round 2", 2, "dense"),
+    }
     for label, round, system in keys:
-        rows = [r for r in inputs[f"round-{round:02d}/metrics"].read().to_pylist() if r["query_row"] is None and r["system"] == system]
+        rows = [
+            r
+            for r in inputs[f"round-{round:02d}/metrics"].read().to_pylist()
+            if r["query_row"] is None and r["system"] == system
+        ]
         assert shown[label] == [[f"{r['value']:.4f}", f"{r['low']:.4f} – {r['high']:.4f}"] for r in rows]
 
 
@@ -197,7 +266,11 @@ def test_differences_show_interval_and_p_value(tmp_path: Path) -> None:
     assert list(shown) == ["Untrained minus BM25", "Trained, round 1 minus Untrained", "Trained, round 1 minus BM25"]
     rows = [r for r in inputs["round-01/comparisons"].read().to_pylist() if r["against_system"] == "dense"]
     expected = [
-        [f"{r['difference']:+.4f}", f"{r['low']:+.4f} to {r['high']:+.4f}", f"p = {r['p_value']:.4f}" if r["cutoff"] else "p < 0.0001"]
+        [
+            f"{r['difference']:+.4f}",
+            f"{r['low']:+.4f} to {r['high']:+.4f}",
+            f"p = {r['p_value']:.4f}" if r["cutoff"] else "p < 0.0001",
+        ]
         for r in rows
     ]
     assert shown["Trained, round 1 minus Untrained"] == expected
@@ -220,7 +293,12 @@ def test_each_query_stands_beside_its_own_documents(tmp_path: Path) -> None:
             sampled = [li.attributes["data-doc"] for li in sides.all("li", class_="sampled")]
             assert set(sampled) == {doc_ids[t["negative_row"]] for t in triplets}
             for row in judged:
-                (item,) = [li for name in ("kept", "dropped") for li in side(sides, name).all("li") if li.attributes["data-doc"] == doc_ids[row["doc_row"]]]
+                (item,) = [
+                    li
+                    for name in ("kept", "dropped")
+                    for li in side(sides, name).all("li")
+                    if li.attributes["data-doc"] == doc_ids[row["doc_row"]]
+                ]
                 assert item.one("span", class_="rank").text == f"#{row['rank']}"
                 assert item.one("span", class_="value").text == f"{row['score']:.3f}"
                 assert item.attributes["data-verdict"] == row["verdict"]
@@ -240,7 +318,21 @@ def listed(sides: Element, name: str) -> list[str]:
 def test_what_is_not_shown_is_counted_and_sampled_ones_come_first(tmp_path: Path) -> None:
     inputs = data()
     inputs["round-00/triplets"] = source(
-        table("triplets", [{"query_row": 0, "positive_row": 0, "negative_row": 19, "rank": 12, "sampler": "x", "seed": 0, "round": 0, "negative_score": 0.1}])
+        table(
+            "triplets",
+            [
+                {
+                    "query_row": 0,
+                    "positive_row": 0,
+                    "negative_row": 19,
+                    "rank": 12,
+                    "sampler": "x",
+                    "seed": 0,
+                    "round": 0,
+                    "negative_score": 0.1,
+                }
+            ],
+        )
     )
     judged = [r for r in inputs["round-00/judged"].read().to_pylist() if r["query_row"] == 0]
     kept = [r["doc_row"] for r in judged if r["verdict"] == "kept"]
@@ -277,7 +369,8 @@ def test_histograms_count_queries_and_pairs(tmp_path: Path) -> None:
     sampled = page.one("svg", aria_label="Pairs by negatives sampled")
     assert [t.text for t in sampled.all("title")] == ["0: 2", "1: 2", "2: 0", "3: 8"]
     scores = page.one("svg", aria_label="Scores of positives, kept and dropped")
-    assert {"positives (12)", "kept (40)", "dropped (32)"} <= {t.text for t in scores.all("text")}
+    assert {"positives", "kept", "dropped"} <= {t.text for t in scores.all("text")}
+    assert "12 positives, 40 kept, 32 dropped" in page.text
 
 
 def test_held_against_each_positive_apart_a_document_is_kept_once_for_a_query(tmp_path: Path) -> None:
@@ -305,8 +398,16 @@ def test_metrics_json_is_flat_and_complete(tmp_path: Path) -> None:
             if row["query_row"] is None:
                 name = row["measure"] + (f"@{row['cutoff']}" if row["cutoff"] else "")
                 key = f"round-{round:02d}.{row['system']}.test.{name}"
-                assert [figures[key], figures[f"{key}.low"], figures[f"{key}.high"]] == [row["value"], row["low"], row["high"]]
-    (row,) = [r for r in inputs["round-01/comparisons"].read().to_pylist() if r["measure"] == "MAP" and r["against_system"] == "dense"]
+                assert [figures[key], figures[f"{key}.low"], figures[f"{key}.high"]] == [
+                    row["value"],
+                    row["low"],
+                    row["high"],
+                ]
+    (row,) = [
+        r
+        for r in inputs["round-01/comparisons"].read().to_pylist()
+        if r["measure"] == "MAP" and r["against_system"] == "dense"
+    ]
     key = "round-01.dense.test.MAP.minus.round-00.dense"
     assert [figures[key], figures[f"{key}.p_value"]] == [row["difference"], row["p_value"]]
     assert figures["round-01.index.recall"] == 0.91
@@ -321,7 +422,9 @@ def test_hostile_texts_do_nothing_and_the_page_asks_for_nothing(tmp_path: Path) 
     assert page.one("article", data_query="Q2").one("h3").text == HOSTILE
     assert HOSTILE in {li.attributes["data-doc"] for li in page.all("li")}
     elements = page.all()
-    assert not [e for e in elements for name in e.attributes if name.startswith("on") or name in ("style", "src", "href")]
+    assert not [
+        e for e in elements for name in e.attributes if name.startswith("on") or name in ("style", "src", "href")
+    ]
     policy = page.one("meta", http_equiv="Content-Security-Policy").attributes["content"]
     assert "default-src 'none'" in policy
     assert "script-src" not in policy
@@ -340,7 +443,9 @@ def test_the_policy_allows_exactly_the_style_that_is_there(tmp_path: Path) -> No
 
 
 def test_the_same_bytes_twice_and_other_queries_with_another_seed(tmp_path: Path) -> None:
-    a, b, c = (run(report, ReportConfig(queries=2, seed=s), data(), tmp_path / x) for x, s in (("a", 0), ("b", 0), ("c", 4)))
+    a, b, c = (
+        run(report, ReportConfig(queries=2, seed=s), data(), tmp_path / x) for x, s in (("a", 0), ("b", 0), ("c", 4))
+    )
     for name in ("index.html", "metrics.json"):
         assert a.files[name].read_bytes() == b.files[name].read_bytes()
     drawn = [[e.attributes["data-query"] for e in parsed(r).all("article")] for r in (a, c)]
@@ -376,4 +481,29 @@ def test_long_texts_end_in_an_ellipsis(tmp_path: Path) -> None:
     page = parsed(run(report, ReportConfig(characters=20, queries=6), data(), tmp_path))
     texts = [p.text for p in page.all("p", class_="text")]
     assert any(t.endswith("…") for t in texts)
-    assert max(len(p.children[-1].strip()) for p in page.all("p", class_="text") if isinstance(p.children[-1], str)) <= 20
+    assert (
+        max(len(p.children[-1].strip()) for p in page.all("p", class_="text") if isinstance(p.children[-1], str)) <= 20
+    )
+
+
+def test_a_round_in_which_nothing_survives_is_shown(tmp_path: Path) -> None:
+    inputs = data()
+    for name in ("judged", "triplets"):
+        inputs[f"round-00/{name}"] = source(table(name, []))
+    page = parsed(run(report, ReportConfig(), inputs, tmp_path))
+    assert listed(page.one("article", data_query="Q0"), "kept") == []
+    assert [t.text for t in page.one("svg", aria_label="Queries by negatives kept").all("title")] == ["0: 6"]
+    assert [t.text for t in page.one("svg", aria_label="Pairs by negatives sampled").all("title")] == ["0: 12"]
+
+
+def test_a_long_log_is_drawn_as_means(tmp_path: Path) -> None:
+    inputs = data()
+    log = [{"step": i, "epoch": 0.0, "loss": float(i % 2), "learning_rate": 0.0, "masked": 0.5} for i in range(1, 1002)]
+    inputs["round-00/training_log"] = source(table("training_log", log))
+    page = parsed(run(report, ReportConfig(), inputs, tmp_path))
+    assert (
+        "50.00% of in-batch negatives were known positives and were masked. Each point is the mean of 3 rows"
+        in page.text
+    )
+    (line,) = page.one("svg", aria_label="Training loss by step").all("path", class_="line")
+    assert line.attributes["d"].count("L") == 333
