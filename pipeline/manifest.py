@@ -84,10 +84,11 @@ class Manifest:
     key: str
     record: Record
 
-    def fingerprint(self, name: str) -> str:
-        """Identifies the content of one table or file of this result, whatever led to it."""
+    def fingerprint(self, name: str, *, with_facts: bool) -> str:
+        """Identifies the content of one table or file of this result, whatever led to it; its facts only if they are read."""
         stored = self.record.tables.get(name) or self.record.files.get(name) or ()
-        return digest([[[one.file, one.rows, one.sha256] for one in stored], dict(self.record.facts)])
+        facts = dict(self.record.facts) if with_facts else {}
+        return digest([[[one.file, one.rows, one.sha256] for one in stored], facts])
 
     def as_json(self) -> dict[str, Any]:
         return {"format": FORMAT, "key": self.key, "identity": dict(self.identity), **self.record.as_json()}

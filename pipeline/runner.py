@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline import environment, plan, progress
 from pipeline.config import Configuration
@@ -74,8 +74,11 @@ class Runner:
                     f"{node.name} needs {output}, which {source.name} has not made", where=str(folder),
                     try_=f"hardrock {source.stage}",
                 )  # fmt: skip
-            is_table = output in plan.spec(source.stage).tables
-            found[name] = (TableSource if is_table else FileSource)(folder, output, manifest)  # type: ignore[assignment]
+            facts = manifest.record.facts if output in plan.spec(node.stage).facts_of else {}
+            if output in plan.spec(source.stage).tables:
+                found[name] = TableSource(folder, output, manifest, facts)
+            else:
+                found[name] = cast(Source, FileSource(folder, output, manifest, facts))
         return found
 
     def identity(self, node: Node, inputs: Inputs) -> Identity:
@@ -84,7 +87,7 @@ class Runner:
         prints = {}
         for name, (source, output) in plan.reads(node, self.rounds).items():
             manifest = self.workspace.manifest(source.name)
-            prints[name] = manifest.fingerprint(output) if manifest else ""
+            prints[name] = manifest.fingerprint(output, with_facts=output in spec.facts_of) if manifest else ""
         external = spec.external(config, inputs, self.device) if spec.external else {}
         return Identity(node.stage, spec.version, node.round, config.semantic(), prints, external)
 

@@ -42,16 +42,9 @@ def check(folder: Path, stored: Stored) -> Path:
 class FileSource:
     """A file or a folder of a stage's result."""
 
-    def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, name: str, manifest: Manifest, facts: Mapping[str, Any]) -> None:
         self._folder, self._name, self._manifest = folder, name, manifest
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        return self._manifest.record.counters
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        return self._manifest.record.facts
+        self.facts = facts
 
     def path(self) -> Path:
         for stored in self._manifest.record.files[self._name]:
@@ -62,17 +55,10 @@ class FileSource:
 class TableSource:
     """A table of a stage's result, in one Parquet file a part."""
 
-    def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
-        self._folder, self._name, self._manifest = folder, name, manifest
+    def __init__(self, folder: Path, name: str, manifest: Manifest, facts: Mapping[str, Any]) -> None:
+        self._folder, self._name = folder, name
+        self.facts = facts
         self._stored = manifest.record.tables.get(name, ())
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        return self._manifest.record.counters
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        return self._manifest.record.facts
 
     @property
     def rows(self) -> int:

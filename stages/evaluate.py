@@ -89,6 +89,7 @@ SPEC = Spec(
     name="evaluate",
     version=1,
     config=EvaluateConfig,
+    facts_of=("corpus.faiss",),
     inputs=("corpus", "queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss"),
     optional=("first_metrics", "previous_metrics"),
     tables=("metrics", "comparisons", "hits"),

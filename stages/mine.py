@@ -90,6 +90,7 @@ SPEC = Spec(
     name="mine",
     version=1,
     config=MineConfig,
+    facts_of=("corpus.faiss",),
     inputs=("queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss"),
     tables=("candidates", "positives"),
     shards=shards,

@@ -40,6 +40,7 @@ SPEC = Spec(
     name="report",
     version=1,
     config=ReportConfig,
+    facts_of=("judged", "corpus.faiss"),
     inputs=("corpus", "queries", "qrels"),
     every_round=(*MINED, "metrics", "comparisons", "training_log", "corpus.faiss"),
     files=("index.html", "metrics.json"),

@@ -68,6 +68,7 @@ SPEC = Spec(
     name="sample",
     version=1,
     config=SampleConfig,
+    facts_of=("judged",),
     inputs=("judged", "positives", "queries"),
     tables=("triplets", "shortfall"),
     shards=shards,

@@ -41,13 +41,8 @@ class Source(Protocol):
         ...
 
     @property
-    def counters(self) -> Mapping[str, int]:
-        """What the stage that made this counted."""
-        ...
-
-    @property
     def facts(self) -> Mapping[str, Any]:
-        """What the stage that made this found out, as JSON values."""
+        """What the stage that made this found out, as JSON values; empty unless the reader's `Spec.facts_of` names it."""
         ...
 
     def read(self, columns: Sequence[str] | None = None, part: str | None = None) -> pa.Table:
@@ -143,8 +138,8 @@ class Spec:
 
     `inputs` are the tables and artefacts it cannot do without; `optional` ones are given where an earlier round has made
     them. `shards` lists the pieces of the work, from the configuration and the inputs alone. `external` gives the
-    fingerprints of what the configuration names outside of the workspace: raw data, weights. `tables` and `files` are
-    the names of what it writes. `resources` are hints to whoever spreads the work: "gpu", "cpu", "memory".
+    fingerprints of what the configuration names outside of the workspace: raw data, weights. `facts_of` names the inputs
+    whose facts it reads: those then count as part of their content. `tables` and `files` are the names of what it writes. `resources` are hints to whoever spreads the work: "gpu", "cpu", "memory".
     """
 
     name: str
@@ -153,6 +148,7 @@ class Spec:
     inputs: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     every_round: tuple[str, ...] = ()
+    facts_of: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     shards: Callable[[Any, Inputs], Sequence[Shard]] | None = None

@@ -20,7 +20,6 @@ class Table:
     """A `Source` over parts in memory."""
 
     tables: list[pa.Table]
-    counters: dict[str, int] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -54,7 +53,6 @@ class File:
     """A `Source` that is a file or a folder."""
 
     place: Path
-    counters: dict[str, int] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def path(self) -> Path:
@@ -97,9 +95,9 @@ class Result:
         return self.tables[name].read()
 
     def inputs(self) -> dict[str, Any]:
-        """The tables and files as inputs of another stage, with counters and facts."""
-        tables = {n: Table(t.tables, self.counters, self.facts) for n, t in self.tables.items()}
-        return {**tables, **{n: File(p, self.counters, self.facts) for n, p in self.files.items()}}
+        """The tables and files as inputs of another stage, with facts."""
+        tables = {n: Table(t.tables, self.facts) for n, t in self.tables.items()}
+        return {**tables, **{n: File(p, self.facts) for n, p in self.files.items()}}
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         return self[name].to_pylist()

@@ -187,7 +187,8 @@ def test_views_work_from_another_folder_with_any_client(project, tmp_path, monke
         for view in sorted(views):
             connection.execute(f'SELECT * FROM "{view}" LIMIT 5').fetchall()
         found = connection.execute("SELECT query, positive, negative FROM triplets ORDER BY ALL").fetchall()
-    corpus = {d["row"]: d["text"] for d in table(project / "ws", "ingest/corpus").to_pylist()}
+    documents = table(project / "ws", "ingest/corpus").to_pylist()
+    corpus = {d["row"]: f"{d['title'] or ''} {d['text']}".strip() for d in documents}
     queries = {q["row"]: q["text"] for q in table(project / "ws", "ingest/queries").to_pylist()}
     assert found == sorted(
         (queries[t["query_row"]], corpus[t["positive_row"]], corpus[t["negative_row"]])

@@ -52,7 +52,7 @@ def test_a_complete_result_holds_its_tables_its_manifest_and_nothing_else(tmp_pa
     manifest = workspace.manifest("round-00/sample")
     assert manifest.record.counters == {"pairs": 5}
     assert manifest.record.facts == {"sampler": "top"}
-    source = TableSource(workspace.final("round-00/sample"), "shortfall", manifest)
+    source = TableSource(workspace.final("round-00/sample"), "shortfall", manifest, {})
     assert source.read().to_pylist() == SHORTFALL.to_pylist() + MORE.to_pylist()
     assert source.read(["got"], part=source.parts[1]).to_pylist() == [{"got": 0}]
     assert [b.num_rows for b in source.batches(rows=1)] == [1, 1]
@@ -117,7 +117,7 @@ def test_a_kill_around_the_last_renames_loses_nothing(tmp_path, monkeypatch, old
     workspace.finish_swap("round-00/sample", identity(negatives=6).key)
     manifest = workspace.manifest("round-00/sample")
     assert manifest.key == identity(negatives=6).key
-    assert TableSource(workspace.final("round-00/sample"), "shortfall", manifest).read().to_pylist() == MORE.to_pylist()
+    assert TableSource(workspace.final("round-00/sample"), "shortfall", manifest, {}).read().to_pylist() == MORE.to_pylist()
     assert not any((tmp_path / ".building").iterdir())
 
 
@@ -147,7 +147,7 @@ def test_a_folder_is_committed_whole(tmp_path):
     who = Identity("train", 1, 0, {}, {}, {})
     manifest = complete(workspace, "round-00/train", [Part(WHOLE, files={"checkpoint": write})], who)
     assert [s.file for s in manifest.record.files["checkpoint"]] == ["checkpoint/config", "checkpoint/inner/weights"]
-    source = FileSource(workspace.final("round-00/train"), "checkpoint", manifest)
+    source = FileSource(workspace.final("round-00/train"), "checkpoint", manifest, {})
     assert (source.path() / "inner" / "weights").read_bytes() == b"123"
 
 
@@ -165,7 +165,7 @@ def test_a_damaged_file_is_refused_before_it_is_read(tmp_path, damage):
     else:
         path.unlink()
     with pytest.raises(ArtefactError) as caught:
-        TableSource(workspace.final("round-00/sample"), "shortfall", manifest).read()
+        TableSource(workspace.final("round-00/sample"), "shortfall", manifest, {}).read()
     assert str(path) in str(caught.value)
     assert "runs again" in str(caught.value)
     if damage != "flip":
