@@ -106,7 +106,7 @@ class TrainConfig(Settings):
         None,
         ge=1,
         description="texts of about one length that go through the model at once; fewer are less padding, more keep a GPU "
-        "busy; none: 32 on a processor, 256 on CUDA",
+        "busy; none: 16 on a processor, 256 on CUDA",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",

@@ -327,7 +327,7 @@ def rows_of_a_pass(module: SentenceTransformer, asked: int | None, device: str) 
     """Texts of a pass: all of them where there is no padding to save, as with static embeddings."""
     if "attention_mask" not in module.preprocess(["probe"]):
         return sys.maxsize
-    return asked or (32 if device == "cpu" else 256)
+    return asked or (16 if device == "cpu" else 256)
 
 
 def fit(

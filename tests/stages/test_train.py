@@ -482,3 +482,33 @@ def test_importing_the_stage_is_light():
     code = "import sys, stages.train; print(sorted({'torch', 'datasets', 'transformers'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_each_epoch_has_its_own_order_of_all_examples():
+    orders = []
+    for epoch in range(3):
+        order = training.Order(10, 4, seed=0)
+        order.set_epoch(epoch)
+        batches = list(order)
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+        orders.append([example for batch in batches for example in batch])
+        assert list(order) == batches
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_the_order_of_an_epoch_does_not_hang_on_those_before_it(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What a run takes in its second epoch is what `Order` says, killed and resumed or not."""
+    seen = record(monkeypatch)
+    support.run(train, small(encoder), real(20), tmp_path)
+    queries = real(20)["queries"].read()["text"].to_pylist()
+    taken = [text for role, _, texts in seen if role == "query" for text in texts]
+    expected = []
+    for epoch in range(2):
+        order = training.Order(20, 8, seed=0)
+        order.set_epoch(epoch)
+        expected += [queries[i] for batch in order for i in sorted(batch, key=lambda i: len(queries[i]))]
+    assert sorted(taken[:8]) == sorted(expected[:8])
+    assert [sorted(taken[i : i + 8]) for i in (20, 28)] == [sorted(expected[i : i + 8]) for i in (20, 28)]
