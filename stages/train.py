@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from stages.checkpoints import Checkpoints, Journal, digest
 from stages.errors import ConfigError, ResourceError, YieldError
 from stages.examples import Examples, Known, examples
 from stages.losses.infonce import Infonce
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
-    from stages.training import Journal, Texts
+    from stages.training import Texts
 
 
 class Encoder(Protocol):
@@ -106,7 +107,7 @@ class TrainConfig(Settings):
         None,
         ge=1,
         description="texts of about one length that go through the model at once; fewer are less padding, more keep a GPU "
-        "busy; none: 32 on a processor, 256 on CUDA",
+        "busy; none: 16 on a processor, 256 on CUDA",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
@@ -227,7 +228,7 @@ def _fit(
             for name in ("batch_size", "learning_rate", "weight_decay", "seed", "logging_steps", "checkpoint_steps")
         },
     )
-    belongs = training.digest(config.semantic(), chosen.queries, chosen.positives, chosen.negatives, chosen.offsets)
+    belongs = digest(config.semantic(), chosen.queries, chosen.positives, chosen.negatives, chosen.offsets)
     context.log(
         f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {steps} steps"
     )
@@ -236,7 +237,7 @@ def _fit(
             config.loss,
             collator,
             schedule=schedule,
-            checkpoints=training.Checkpoints(context.scratch, belongs),
+            checkpoints=Checkpoints(context.scratch, belongs),
             log=context.log,
             advance=bar.advance,
         )

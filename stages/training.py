@@ -7,15 +7,11 @@ goes on after a kill, and checkpoints that are proved to be whole before they ar
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,11 +30,10 @@ from torch.utils.data import BatchSampler
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
-from stages.errors import ConfigError
+from stages.checkpoints import Checkpoints, Journal
 from stages.examples import Examples, Known
 
 WEIGHTS = "weights.safetensors"
-MARK = "complete.json"
 
 
 class Objective(Protocol):
@@ -160,102 +155,12 @@ class Order(BatchSampler):
         return math.ceil(self.examples / self.batch_size)
 
 
-@dataclass
-class Journal:
-    """The rows of the training log, and the sums of the steps since the last one and since the start."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    steps: int = 0
-    loss: float = 0.0
-    masked: float = 0.0
-    all_masked: float = 0.0
-    texts: int = 0
-    texts_at_limit: int = 0
-    _loss: list[Tensor] = field(default_factory=list, repr=False)
-    _masked: list[Tensor] = field(default_factory=list, repr=False)
-
-    def add(self, loss: Tensor, masked: Tensor, texts: int, texts_at_limit: int) -> None:
-        """One step. The tensors stay on their device: reading each would wait for it."""
-        self.texts += texts
-        self.texts_at_limit += texts_at_limit
-        self._loss.append(loss)
-        self._masked.append(masked)
-
-    def settle(self, step: int) -> None:
-        """Reads what was added. Raises ConfigError when a loss is not finite."""
-        losses, masked = ([float(value) for value in values] for values in (self._loss, self._masked))
-        if not np.isfinite(losses).all():
-            first = step - len(losses) + 1 + int(np.flatnonzero(~np.isfinite(losses))[0])
-            raise ConfigError(
-                "the loss is not a finite number", where=f"training step {first}",
-                try_="a lower learning_rate, a higher temperature, or precision = \"fp32\"",
-            )  # fmt: skip
-        for loss, share in zip(losses, masked, strict=True):
-            self.steps, self.loss, self.masked = self.steps + 1, self.loss + loss, self.masked + share
-            self.all_masked += share
-        self._loss, self._masked = [], []
-
-    def row(self, step: int, epoch: float, learning_rate: float) -> None:
-        """Ends a row of the log."""
-        self.settle(step)
-        mean = {"loss": self.loss / self.steps, "masked": self.masked / self.steps}
-        self.rows.append({"step": step, "epoch": epoch, "learning_rate": learning_rate, **mean})
-        self.steps, self.loss, self.masked = 0, 0.0, 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if not key.startswith("_")}
-
-
-class Checkpoints:
-    """The states of an unfinished training. One counts only with a mark, written last, that has a hash of every file."""
-
-    def __init__(self, folder: Path, belongs: str) -> None:
-        """`belongs` is a hash of what is trained and how; states of anything else are not used."""
-        self.folder, self.belongs = folder, belongs
-
-    def latest(self, log: Callable[[str], None]) -> tuple[Path, Journal] | None:
-        """The last whole state with its journal. All others are removed."""
-        found = None
-        states = sorted(
-            self.folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]), reverse=True
-        )
-        for path in states:
-            journal = None if found else self._journal(path)
-            if journal is not None:
-                found = path, journal
-            else:
-                if not found:
-                    log(f"{path.name} is not whole or belongs to another training, and is left out")
-                shutil.rmtree(path)
-        return found
-
-    def complete(self, path: Path, journal: Journal) -> None:
-        """Marks a state as whole, then removes the others."""
-        mark = {"belongs": self.belongs, "journal": journal.as_json(), "files": _hashes(path)}
-        mark["digest"] = digest(mark)
-        temporary = path / f"{MARK}.tmp"
-        with temporary.open("w") as file:
-            json.dump(mark, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path / MARK)
-        for other in self.folder.glob("checkpoint-*"):
-            if other != path:
-                shutil.rmtree(other)
-
-    def _journal(self, path: Path) -> Journal | None:
-        """The journal of a state that is whole and belongs here."""
-        try:
-            mark = json.loads((path / MARK).read_text())
-            proof = mark.pop("digest")
-        except (OSError, ValueError, KeyError, AttributeError):
-            return None
-        whole = proof == digest(mark) and mark["belongs"] == self.belongs and mark["files"] == _hashes(path)
-        return Journal(**mark["journal"]) if whole else None
-
-
 class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
-    """The library's trainer with our batches, and with weights alone in a checkpoint: no pickle is ever read."""
+    """The library's trainer with our batches, and with the weights of a checkpoint as safetensors.
+
+    The states of optimizer, schedule and random numbers stay the library's own files. It reads them with
+    `weights_only=True`, so they can hold tensors, arrays and numbers but no code.
+    """
 
     def get_batch_sampler(self, dataset: Dataset, batch_size: int, **_: Any) -> BatchSampler:
         return Order(len(dataset), batch_size, self.args.seed)
@@ -327,7 +232,7 @@ def rows_of_a_pass(module: SentenceTransformer, asked: int | None, device: str) 
     """Texts of a pass: all of them where there is no padding to save, as with static embeddings."""
     if "attention_mask" not in module.preprocess(["probe"]):
         return sys.maxsize
-    return asked or (32 if device == "cpu" else 256)
+    return asked or (16 if device == "cpu" else 256)
 
 
 def fit(
@@ -407,22 +312,3 @@ def _quiet() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """sha256 of each file of a checkpoint but its mark."""
-    hashes = {}
-    for path in sorted(folder.iterdir()):
-        if not path.name.startswith(MARK):
-            with path.open("rb") as file:
-                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
-
-
-def digest(*values: Any) -> str:
-    """A hash of JSON values and arrays."""
-    total = hashlib.sha256()
-    for value in values:
-        is_array = isinstance(value, np.ndarray)
-        total.update(np.ascontiguousarray(value).tobytes() if is_array else json.dumps(value, sort_keys=True).encode())
-    return total.hexdigest()

@@ -373,9 +373,10 @@ def test_rejects_are_parted_too(tmp_path: Path) -> None:
     assert [r["id"] for r in result.rows("rejects")] == [f"x{i}" for i in range(25)]
 
 
-def test_speed_and_place_are_no_part_of_the_key(tmp_path: Path) -> None:
+def test_place_is_no_part_of_the_key(tmp_path: Path) -> None:
     plain = config({"name": "beir", "path": "a"})
-    assert plain.semantic() == config({"name": "beir", "path": "b"}, part_rows=5).semantic()
+    assert plain.semantic() == config({"name": "beir", "path": "b"}).semantic()
+    assert plain.semantic() != config({"name": "beir", "path": "b"}, part_rows=5).semantic()
     assert plain.semantic() != config({"name": "beir", "path": "a"}, limit=5).semantic()
     one, two = beir(tmp_path / "one"), beir(tmp_path / "two")
     prints = [ingest.external(config({"name": "beir", "path": str(p)}), {}, "cpu") for p in (one, two)]

@@ -15,6 +15,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from stages import train, training
+from stages.checkpoints import MARK, Checkpoints, Journal
 from stages.errors import ConfigError, YieldError
 from stages.text import text_hash
 from tests import support
@@ -196,16 +197,16 @@ class Killed(BaseException):
 def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dies in the forward pass of a step, from 1."""
     done = 0
-    add = training.Journal.add
+    add = Journal.add
 
-    def dies(self: training.Journal, *args: Any) -> None:
+    def dies(self: Journal, *args: Any) -> None:
         nonlocal done
         done += 1
         if done == step:
             raise Killed
         add(self, *args)
 
-    monkeypatch.setattr(training.Journal, "add", dies)
+    monkeypatch.setattr(Journal, "add", dies)
 
 
 def killed(step: int, config: train.TrainConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,11 +270,11 @@ def test_a_torn_state_is_left_out_for_the_whole_one_before_it(
 def test_a_state_is_used_only_when_every_byte_is_right(tmp_path: Path, fault: str):
     state = tmp_path / "checkpoint-7"
     state.mkdir()
-    file, mark = state / "optimizer.pt", state / training.MARK
+    file, mark = state / "optimizer.pt", state / MARK
     file.write_bytes(b"moments")
     (state / training.WEIGHTS).write_bytes(b"weights")
-    journal = training.Journal(rows=[{"step": 5, "loss": 0.1}], steps=2, loss=0.3, texts=40)
-    training.Checkpoints(tmp_path, "this").complete(state, journal)
+    journal = Journal(rows=[{"step": 5, "loss": 0.1}], steps=2, loss=0.3, texts=40)
+    Checkpoints(tmp_path, "this").complete(state, journal)
     match fault:
         case "flipped":
             file.write_bytes(b"momentz")
@@ -290,7 +291,7 @@ def test_a_state_is_used_only_when_every_byte_is_right(tmp_path: Path, fault: st
         case "forged":
             mark.write_text(mark.read_text().replace('"texts": 40', '"texts": 41'))
     messages: list[str] = []
-    found = training.Checkpoints(tmp_path, "that" if fault == "another's" else "this").latest(messages.append)
+    found = Checkpoints(tmp_path, "that" if fault == "another's" else "this").latest(messages.append)
     assert found == ((state, journal) if fault == "none" else None)
     assert state.exists() == (fault == "none")
     assert len(messages) == (fault != "none")
@@ -381,7 +382,7 @@ def test_passes_by_length_and_prompt_keep_every_text_in_its_place(encoder: Encod
     prompts = ["", "p: ", "", "", "p: ", ""]
     module = encoder.module("cpu").eval()
     collator = training.Collator(None, None, None, None, module, None, pass_rows=2)  # type: ignore[arg-type]
-    contrastive = training.Contrastive(module, None, training.Journal())  # type: ignore[arg-type]
+    contrastive = training.Contrastive(module, None, Journal())  # type: ignore[arg-type]
     with torch.no_grad():
         found = contrastive._embed({"query": collator._tokens("query", words, prompts)}, "query")
     expected = [module.encode(text, prompt=prompt or None) for text, prompt in zip(words, prompts, strict=True)]
@@ -466,7 +467,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_leaves_no_state(
     with pytest.raises(ConfigError, match="not a finite number") as caught:
         support.run(train, small(encoder, logging_steps=100), real(20), tmp_path)
     assert caught.value.where == "training step 1"
-    assert list((tmp_path / "scratch").glob(f"checkpoint-*/{training.MARK}")) == []
+    assert list((tmp_path / "scratch").glob(f"checkpoint-*/{MARK}")) == []
 
 
 def test_a_second_gpu_is_refused_with_a_way_out(encoder: Encoder, tmp_path: Path):
@@ -482,3 +483,33 @@ def test_importing_the_stage_is_light():
     code = "import sys, stages.train; print(sorted({'torch', 'datasets', 'transformers'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_each_epoch_has_its_own_order_of_all_examples():
+    orders = []
+    for epoch in range(3):
+        order = training.Order(10, 4, seed=0)
+        order.set_epoch(epoch)
+        batches = list(order)
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+        orders.append([example for batch in batches for example in batch])
+        assert list(order) == batches
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_the_order_of_an_epoch_does_not_hang_on_those_before_it(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What a run takes in its second epoch is what `Order` says, killed and resumed or not."""
+    seen = record(monkeypatch)
+    support.run(train, small(encoder), real(20), tmp_path)
+    queries = real(20)["queries"].read()["text"].to_pylist()
+    taken = [text for role, _, texts in seen if role == "query" for text in texts]
+    expected = []
+    for epoch in range(2):
+        order = training.Order(20, 8, seed=0)
+        order.set_epoch(epoch)
+        expected += [queries[i] for batch in order for i in sorted(batch, key=lambda i: len(queries[i]))]
+    assert sorted(taken[:8]) == sorted(expected[:8])
+    assert [sorted(taken[i : i + 8]) for i in (20, 28)] == [sorted(expected[i : i + 8]) for i in (20, 28)]
