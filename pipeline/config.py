@@ -100,6 +100,6 @@ def _absolute(value: Any, folder: Path) -> Any:
         return value
     found = {}
     for key, inner in value.items():
-        is_path = isinstance(inner, str) and (key == "path" or key in MODELS and (folder / inner).exists())
+        is_path = isinstance(inner, str) and (key == "path" or (key in MODELS and (folder / inner).exists()))
         found[key] = str(folder / inner) if is_path else _absolute(inner, folder)
     return found

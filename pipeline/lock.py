@@ -27,7 +27,9 @@ def locked(root: Path) -> Iterator[None]:
         root.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as error:
-        raise StorageError(f"cannot open {path}", got=error.strerror or error, try_="choose another WORKSPACE") from error
+        raise StorageError(
+            f"cannot open {path}", got=error.strerror or error, try_="choose another WORKSPACE"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -113,5 +113,8 @@ def read(path: Path) -> Manifest | None:
         return Manifest(value["identity"], value["key"], Record.from_json(value))
     except (ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
-            "the manifest is damaged", where=str(path), got=error, try_=f"remove {path.parent} so that the stage runs again"
+            "the manifest is damaged",
+            where=str(path),
+            got=error,
+            try_=f"remove {path.parent} so that the stage runs again",
         ) from None

@@ -29,7 +29,9 @@ class PlainBar:
         self._done += amount
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
-            LOG.info("%s: %d of %d (%d%%)", self._says, self._done, self._total, 100 * self._done // max(self._total, 1))
+            LOG.info(
+                "%s: %d of %d (%d%%)", self._says, self._done, self._total, 100 * self._done // max(self._total, 1)
+            )
 
 
 @contextmanager
@@ -67,6 +69,8 @@ def start_logging(root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"cannot write {path}", got=error.strerror or error, try_="choose another WORKSPACE") from error
+        raise StorageError(
+            f"cannot write {path}", got=error.strerror or error, try_="choose another WORKSPACE"
+        ) from error
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(file)

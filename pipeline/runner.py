@@ -143,7 +143,9 @@ class Runner:
             progress.LOG.info("  goes on: %d of %d shards are there", resumed, len(shards))
         pending = tuple(shard for shard in shards if shard not in done)
         if pending:
-            self._store(building, node, RunContext(pending, building.scratch, self.device, node.round or 0), inputs, done)
+            self._store(
+                building, node, RunContext(pending, building.scratch, self.device, node.round or 0), inputs, done
+            )
         manifest = Manifest(identity.as_json(), identity.key, merge(done[shard] for shard in shards))
         building.complete(manifest, {**clock.stop(), "device": self.device, "shards_resumed": resumed})
         progress.LOG.info("  %s in %.1f s", _summary(manifest), clock.seconds)

@@ -24,7 +24,10 @@ def vector_table(rows: np.ndarray, values: np.ndarray) -> pa.Table:
     """A table of vectors from rows (n,) and values (n, d)."""
     flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
     schema = vectors(values.shape[1])
-    return pa.table([pa.array(rows, pa.int32()), pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)], schema=schema)
+    return pa.table(
+        [pa.array(rows, pa.int32()), pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)],
+        schema=schema,
+    )
 
 
 def repeated(value: str, count: int) -> pa.DictionaryArray:

@@ -14,8 +14,8 @@ Ctrl-C ends with 130, SIGTERM with 143. Every message says what is wrong, where,
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class HardrockError(Exception):

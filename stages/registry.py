@@ -65,7 +65,10 @@ class OneOf:
         if not isinstance(value, Mapping):
             return value
         if "name" not in value:
-            raise ConfigError(f"the table of one of the {self.family} has no name", try_=f"name = one of: {', '.join(names(self.family))}")
+            raise ConfigError(
+                f"the table of one of the {self.family} has no name",
+                try_=f"name = one of: {', '.join(names(self.family))}",
+            )
         return build(self.family, value["name"], {k: v for k, v in value.items() if k != "name"})
 
 

@@ -17,141 +17,180 @@ def _field(name: str, kind: pa.DataType, says: str, *, null: bool = False) -> pa
     return pa.field(name, kind, nullable=null, metadata={"says": says})
 
 
-CORPUS = pa.schema([
-    _field("row", ROW, "position in this table"),
-    _field("doc_id", pa.large_string(), "the document's id as it was given"),
-    _field("title", pa.large_string(), "encoded in front of the text", null=True),
-    _field("text", pa.large_string(), "what is encoded"),
-    _field("group", pa.large_string(), "parent or source, as the data set gives it", null=True),
-    _field("text_hash", pa.int64(), "hash of the normalised title and text: equal hash, same text"),
-])  # ordered by row
+CORPUS = pa.schema(
+    [
+        _field("row", ROW, "position in this table"),
+        _field("doc_id", pa.large_string(), "the document's id as it was given"),
+        _field("title", pa.large_string(), "encoded in front of the text", null=True),
+        _field("text", pa.large_string(), "what is encoded"),
+        _field("group", pa.large_string(), "parent or source, as the data set gives it", null=True),
+        _field("text_hash", pa.int64(), "hash of the normalised title and text: equal hash, same text"),
+    ]
+)  # ordered by row
 
-QUERIES = pa.schema([
-    _field("row", ROW, "position in this table"),
-    _field("query_id", pa.large_string(), "the query's id as it was given"),
-    _field("text", pa.large_string(), "what is encoded"),
-    _field("split", pa.string(), "train, dev or test"),
-    _field("prompt", pa.large_string(), "an instruction in front of this query alone", null=True),
-    _field("source", pa.string(), "given, title, crop, synthetic or human"),
-    _field("text_hash", pa.int64(), "hash of the normalised text"),
-])  # ordered by row
+QUERIES = pa.schema(
+    [
+        _field("row", ROW, "position in this table"),
+        _field("query_id", pa.large_string(), "the query's id as it was given"),
+        _field("text", pa.large_string(), "what is encoded"),
+        _field("split", pa.string(), "train, dev or test"),
+        _field("prompt", pa.large_string(), "an instruction in front of this query alone", null=True),
+        _field("source", pa.string(), "given, title, crop, synthetic or human"),
+        _field("text_hash", pa.int64(), "hash of the normalised text"),
+    ]
+)  # ordered by row
 
-QRELS = pa.schema([
-    _field("query_row", ROW, "row in queries"),
-    _field("doc_row", ROW, "row in corpus"),
-    _field("relevance", pa.int32(), "above 0 is relevant; 0 and below are judged, not relevant"),
-    _field("split", pa.string(), "split of the query"),
-    _field("source", pa.string(), "given, synthetic, relabelled or human"),
-])  # ordered by (query_row, doc_row)
+QRELS = pa.schema(
+    [
+        _field("query_row", ROW, "row in queries"),
+        _field("doc_row", ROW, "row in corpus"),
+        _field("relevance", pa.int32(), "above 0 is relevant; 0 and below are judged, not relevant"),
+        _field("split", pa.string(), "split of the query"),
+        _field("source", pa.string(), "given, synthetic, relabelled or human"),
+    ]
+)  # ordered by (query_row, doc_row)
 
-REJECTS = pa.schema([
-    _field("table", pa.string(), "corpus, queries or qrels"),
-    _field("file", pa.large_string(), "file of the input"),
-    _field("line", pa.int64(), "line or row in it, from 1", null=True),
-    _field("column", pa.string(), "column or key", null=True),
-    _field("id", pa.large_string(), "id of the row, where it could be read", null=True),
-    _field("reason", pa.large_string(), "what is wrong"),
-    _field("mend", pa.large_string(), "how to mend it"),
-])  # in the order of reading
+REJECTS = pa.schema(
+    [
+        _field("table", pa.string(), "corpus, queries or qrels"),
+        _field("file", pa.large_string(), "file of the input"),
+        _field("line", pa.int64(), "line or row in it, from 1", null=True),
+        _field("column", pa.string(), "column or key", null=True),
+        _field("id", pa.large_string(), "id of the row, where it could be read", null=True),
+        _field("reason", pa.large_string(), "what is wrong"),
+        _field("mend", pa.large_string(), "how to mend it"),
+    ]
+)  # in the order of reading
 
 
 def vectors(dimensions: int) -> pa.Schema:
     """Vectors of one role: `row` and `vector`, a fixed-size list of float32 with `dimensions` values, ordered by row."""
-    return pa.schema([
-        _field("row", ROW, "row in corpus or in queries"),
-        pa.field("vector", pa.list_(pa.field("item", pa.float32(), nullable=False), dimensions), nullable=False),
-    ])
+    return pa.schema(
+        [
+            _field("row", ROW, "row in corpus or in queries"),
+            pa.field("vector", pa.list_(pa.field("item", pa.float32(), nullable=False), dimensions), nullable=False),
+        ]
+    )
 
 
-POSITIVES = pa.schema([
-    _field("query_row", ROW, "row in queries"),
-    _field("positive_row", ROW, "row in corpus"),
-    _field("score", pa.float64(), "inner product with the query, computed directly; null when it cannot be", null=True),
-    _field("rank", pa.int32(), "rank among the candidates from 1; null when it is not among them", null=True),
-])  # ordered by (query_row, positive_row)
+POSITIVES = pa.schema(
+    [
+        _field("query_row", ROW, "row in queries"),
+        _field("positive_row", ROW, "row in corpus"),
+        _field(
+            "score", pa.float64(), "inner product with the query, computed directly; null when it cannot be", null=True
+        ),
+        _field("rank", pa.int32(), "rank among the candidates from 1; null when it is not among them", null=True),
+    ]
+)  # ordered by (query_row, positive_row)
 
-CANDIDATES = pa.schema([
-    _field("query_row", ROW, "row in queries"),
-    _field("doc_row", ROW, "row in corpus"),
-    _field("rank", pa.int32(), "from 1, over all documents found, positives included"),
-    _field("score", pa.float64(), "inner product with the query"),
-    _field("retriever", NAME, "what found it"),
-])  # ordered by (query_row, rank); equal scores by doc_row
+CANDIDATES = pa.schema(
+    [
+        _field("query_row", ROW, "row in queries"),
+        _field("doc_row", ROW, "row in corpus"),
+        _field("rank", pa.int32(), "from 1, over all documents found, positives included"),
+        _field("score", pa.float64(), "inner product with the query"),
+        _field("retriever", NAME, "what found it"),
+    ]
+)  # ordered by (query_row, rank); equal scores by doc_row
 
-EVIDENCE = pa.struct([
-    pa.field("rule", NAME, nullable=False),
-    pa.field("value", pa.float64()),
-    pa.field("limit", pa.float64()),
-])
+EVIDENCE = pa.struct(
+    [
+        pa.field("rule", NAME, nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("limit", pa.float64()),
+    ]
+)
 
-JUDGED = pa.schema([
-    *CANDIDATES,
-    _field("positive_row", ROW, "the positive that the score is held against; null when the least one is not known", null=True),
-    _field("positive_score", pa.float64(), "score of that positive", null=True),
-    _field("verdict", NAME, "kept, or the first filter that drops the candidate"),
-    _field("evidence", EVIDENCE, "numbers of the filter that decided: the first that drops, else the last one passed"),
-])  # ordered by (query_row, rank), with comparison = "per_positive" by (query_row, positive_row, rank)
+JUDGED = pa.schema(
+    [
+        *CANDIDATES,
+        _field(
+            "positive_row",
+            ROW,
+            "the positive that the score is held against; null when the least one is not known",
+            null=True,
+        ),
+        _field("positive_score", pa.float64(), "score of that positive", null=True),
+        _field("verdict", NAME, "kept, or the first filter that drops the candidate"),
+        _field(
+            "evidence", EVIDENCE, "numbers of the filter that decided: the first that drops, else the last one passed"
+        ),
+    ]
+)  # ordered by (query_row, rank), with comparison = "per_positive" by (query_row, positive_row, rank)
 
-TRIPLETS = pa.schema([
-    _field("query_row", ROW, "row in queries"),
-    _field("positive_row", ROW, "row in corpus"),
-    _field("negative_row", ROW, "row in corpus"),
-    _field("positive_score", pa.float64(), "score of this positive", null=True),
-    _field("negative_score", pa.float64(), "score of this negative"),
-    _field("rank", pa.int32(), "the negative's rank among the candidates"),
-    _field("sampler", NAME, "what chose it"),
-    _field("seed", pa.int64(), "seed of the choice"),
-    _field("round", pa.int32(), "round whose model found it"),
-])  # ordered by (query_row, positive_row, order of choice)
+TRIPLETS = pa.schema(
+    [
+        _field("query_row", ROW, "row in queries"),
+        _field("positive_row", ROW, "row in corpus"),
+        _field("negative_row", ROW, "row in corpus"),
+        _field("positive_score", pa.float64(), "score of this positive", null=True),
+        _field("negative_score", pa.float64(), "score of this negative"),
+        _field("rank", pa.int32(), "the negative's rank among the candidates"),
+        _field("sampler", NAME, "what chose it"),
+        _field("seed", pa.int64(), "seed of the choice"),
+        _field("round", pa.int32(), "round whose model found it"),
+    ]
+)  # ordered by (query_row, positive_row, order of choice)
 
-SHORTFALL = pa.schema([
-    _field("query_row", ROW, "row in queries"),
-    _field("positive_row", ROW, "row in corpus"),
-    _field("wanted", pa.int32(), "negatives asked for"),
-    _field("got", pa.int32(), "negatives that survived"),
-])  # pairs with got < wanted only, ordered by (query_row, positive_row)
+SHORTFALL = pa.schema(
+    [
+        _field("query_row", ROW, "row in queries"),
+        _field("positive_row", ROW, "row in corpus"),
+        _field("wanted", pa.int32(), "negatives asked for"),
+        _field("got", pa.int32(), "negatives that survived"),
+    ]
+)  # pairs with got < wanted only, ordered by (query_row, positive_row)
 
-HITS = pa.schema([
-    _field("system", NAME, "dense or bm25"),
-    _field("query_row", ROW, "row in queries"),
-    _field("doc_row", ROW, "row in corpus"),
-    _field("rank", pa.int32(), "from 1"),
-    _field("score", pa.float64(), "the system's own score"),
-])  # ordered by (system, query_row, rank)
+HITS = pa.schema(
+    [
+        _field("system", NAME, "dense or bm25"),
+        _field("query_row", ROW, "row in queries"),
+        _field("doc_row", ROW, "row in corpus"),
+        _field("rank", pa.int32(), "from 1"),
+        _field("score", pa.float64(), "the system's own score"),
+    ]
+)  # ordered by (system, query_row, rank)
 
-METRICS = pa.schema([
-    _field("round", pa.int32(), "round of the model"),
-    _field("system", NAME, "dense or bm25"),
-    _field("split", NAME, "split of the queries"),
-    _field("measure", NAME, "nDCG, MRR, Recall or MAP"),
-    _field("cutoff", pa.int32(), "depth; null is the whole run", null=True),
-    _field("query_row", ROW, "null is the mean over queries", null=True),
-    _field("value", pa.float64(), "0 to 1"),
-    _field("low", pa.float64(), "95% interval of a mean, lower end", null=True),
-    _field("high", pa.float64(), "95% interval of a mean, upper end", null=True),
-])
+METRICS = pa.schema(
+    [
+        _field("round", pa.int32(), "round of the model"),
+        _field("system", NAME, "dense or bm25"),
+        _field("split", NAME, "split of the queries"),
+        _field("measure", NAME, "nDCG, MRR, Recall or MAP"),
+        _field("cutoff", pa.int32(), "depth; null is the whole run", null=True),
+        _field("query_row", ROW, "null is the mean over queries", null=True),
+        _field("value", pa.float64(), "0 to 1"),
+        _field("low", pa.float64(), "95% interval of a mean, lower end", null=True),
+        _field("high", pa.float64(), "95% interval of a mean, upper end", null=True),
+    ]
+)
 
-COMPARISONS = pa.schema([
-    _field("round", pa.int32(), "round of the model"),
-    _field("against_round", pa.int32(), "round that it is compared with"),
-    _field("against_system", NAME, "dense or bm25"),
-    _field("split", NAME, "split of the queries"),
-    _field("measure", NAME, "nDCG, MRR, Recall or MAP"),
-    _field("cutoff", pa.int32(), "depth; null is the whole run", null=True),
-    _field("difference", pa.float64(), "mean over queries of this minus that"),
-    _field("low", pa.float64(), "95% interval, lower end"),
-    _field("high", pa.float64(), "95% interval, upper end"),
-    _field("p_value", pa.float64(), "two-sided paired randomisation test"),
-    _field("queries", pa.int32(), "queries compared"),
-])
+COMPARISONS = pa.schema(
+    [
+        _field("round", pa.int32(), "round of the model"),
+        _field("against_round", pa.int32(), "round that it is compared with"),
+        _field("against_system", NAME, "dense or bm25"),
+        _field("split", NAME, "split of the queries"),
+        _field("measure", NAME, "nDCG, MRR, Recall or MAP"),
+        _field("cutoff", pa.int32(), "depth; null is the whole run", null=True),
+        _field("difference", pa.float64(), "mean over queries of this minus that"),
+        _field("low", pa.float64(), "95% interval, lower end"),
+        _field("high", pa.float64(), "95% interval, upper end"),
+        _field("p_value", pa.float64(), "two-sided paired randomisation test"),
+        _field("queries", pa.int32(), "queries compared"),
+    ]
+)
 
-TRAINING_LOG = pa.schema([
-    _field("step", pa.int32(), "optimizer step, from 1"),
-    _field("epoch", pa.float64(), "epochs done"),
-    _field("loss", pa.float64(), "mean over the steps since the last row"),
-    _field("learning_rate", pa.float64(), "after this step"),
-    _field("masked", pa.float64(), "share of in-batch negatives masked as known positives"),
-])  # ordered by step
+TRAINING_LOG = pa.schema(
+    [
+        _field("step", pa.int32(), "optimizer step, from 1"),
+        _field("epoch", pa.float64(), "epochs done"),
+        _field("loss", pa.float64(), "mean over the steps since the last row"),
+        _field("learning_rate", pa.float64(), "after this step"),
+        _field("masked", pa.float64(), "share of in-batch negatives masked as known positives"),
+    ]
+)  # ordered by step
 
 TABLES: dict[str, pa.Schema] = {
     "corpus": CORPUS,

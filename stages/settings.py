@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.errors import ConfigError, suggestion
 
-
 T = TypeVar("T", bound="Settings")
 
 

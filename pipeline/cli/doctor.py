@@ -25,7 +25,11 @@ def clashes() -> list[str]:
         torch = version("torch")
     except PackageNotFoundError:
         return ["torch is not installed: pip install -r requirements.lock"]
-    if importlib.util.find_spec("torchvision") and torch.endswith("+cpu") and not version("torchvision").endswith("+cpu"):
+    if (
+        importlib.util.find_spec("torchvision")
+        and torch.endswith("+cpu")
+        and not version("torchvision").endswith("+cpu")
+    ):
         found.append(
             f"torchvision {version('torchvision')} beside torch {torch}: sentence-transformers cannot be imported. "
             "Mend: pip uninstall torchvision"
@@ -39,7 +43,9 @@ def clashes() -> list[str]:
 def doctor() -> None:
     """Print versions, hardware and device, and known clashes with their mend. Ends with 6 when something is broken."""
     hardware = environment.hardware()
-    click.echo(f"processor     {hardware['processor']}, {hardware['cores']} cores, {hardware['memory'] / 2**30:.1f} GiB")
+    click.echo(
+        f"processor     {hardware['processor']}, {hardware['cores']} cores, {hardware['memory'] / 2**30:.1f} GiB"
+    )
     click.echo(f"instructions  {' '.join(hardware['instructions']) or 'none of those that matter'}")
     click.echo(f"device        auto is {resolve('auto')}")
     for name, found in environment.versions().items():

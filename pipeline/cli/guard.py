@@ -30,22 +30,16 @@ def guarded(command: Callable[[], Any]) -> int:
     except HardrockError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
-    except click.exceptions.Exit as error:
+    except (click.exceptions.Exit, click.ClickException) as error:
+        if isinstance(error, click.ClickException):
+            error.show()
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        return _stopped("interrupted", 130)
-    except Terminated:
-        return _stopped("terminated", 143)
+    except (KeyboardInterrupt, click.Abort, Terminated) as stop:
+        how, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+        again = " ".join(["hardrock", *sys.argv[1:]])
+        click.echo(f"{how}: what was finished is kept. Go on with: {again}", err=True)
+        return code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
-
-
-def _stopped(how: str, code: int) -> int:
-    again = " ".join(["hardrock", *sys.argv[1:]])
-    click.echo(f"{how}: what was finished is kept. Go on with: {again}", err=True)
-    return code

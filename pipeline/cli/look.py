@@ -32,7 +32,9 @@ def plan(**given: Any) -> None:
     """List the stages that a run would bring up to date, in order."""
     states = [state for state in runner(**given).status() if not state.fresh]
     for state in states:
-        says = f"{'; '.join(state.why)}: runs only if what it reads has changed" if state.waits else "; ".join(state.why)
+        says = (
+            f"{'; '.join(state.why)}: runs only if what it reads has changed" if state.waits else "; ".join(state.why)
+        )
         click.echo(f"{state.node.name:<18} {says}")
     if not states:
         click.echo("all fresh, nothing to do")

@@ -61,7 +61,9 @@ def _stage(name: str, says: str) -> click.Command:
             wanted = number if number is not None or last else 0
             chosen = {node for node in found if wanted is None or node.round in (None, wanted)}
             if not chosen:
-                raise ConfigError(f"{name} has no round {number}", try_="more rounds in the configuration, or `hardrock round`")
+                raise ConfigError(
+                    f"{name} has no round {number}", try_="more rounds in the configuration, or `hardrock round`"
+                )
             return chosen
 
         bring(runner(**given), choose)

@@ -17,7 +17,13 @@ PARTS = ("femur", "tibia", "skull", "rib", "wrist", "ankle", "pelvis", "shoulder
 SIDES = ("left", "right", "unspecified side")
 KINDS = ("fracture", "burn", "open wound", "dislocation", "infection")
 STAGES = ("initial encounter", "subsequent encounter", "sequela")
-WORDS = {"fracture": "broken", "burn": "scald of the", "open wound": "cut on the", "dislocation": "displaced", "infection": "septic"}
+WORDS = {
+    "fracture": "broken",
+    "burn": "scald of the",
+    "open wound": "cut on the",
+    "dislocation": "displaced",
+    "infection": "septic",
+}
 
 
 def write_beir(folder: Path, seed: int = 0) -> Path:

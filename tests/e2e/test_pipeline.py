@@ -49,7 +49,7 @@ def test_every_result_is_there_and_nothing_half_done(project):
     workspace = project / "ws"
     assert {str(p.parent.relative_to(workspace)) for p in workspace.rglob("manifest.json")} == RESULTS
     assert list((workspace / ".building").iterdir()) == []
-    assert not [p for p in workspace.rglob("*.tmp")]
+    assert not list(workspace.rglob("*.tmp"))
     assert (workspace / "report" / "index.html").stat().st_size > 5_000
     assert (workspace / "logs" / "hardrock.log").stat().st_size > 0
 
@@ -138,7 +138,13 @@ def test_a_changed_margin_reruns_judge_and_what_follows(project, tmp_path):
     states = json.loads(hardrock("status", "--json", *arguments, cwd=project).stdout)
     why = {s["stage"]: s["why"] for s in states}
     assert why["round-00/judge"] == ["judge.filters.relative_margin.margin 0.05 → 0.2"]
-    assert [s["stage"] for s in states if s["fresh"]] == ["ingest", "round-00/embed", "round-00/index", "round-00/evaluate", "round-00/mine"]
+    assert [s["stage"] for s in states if s["fresh"]] == [
+        "ingest",
+        "round-00/embed",
+        "round-00/index",
+        "round-00/evaluate",
+        "round-00/mine",
+    ]
     hardrock("run", *arguments, cwd=project)
     after = runs(workspace)
     assert {name for name in RESULTS if before[name] != after[name]} == {
@@ -154,7 +160,9 @@ def test_a_stage_that_makes_the_same_files_again_leaves_those_after_it_fresh(pro
     before, facts = runs(workspace), content(workspace)
     hardrock("run", "--workspace", str(workspace), "--set", "mine.depth=61", cwd=project)
     after = runs(workspace)
-    assert content(workspace)["round-00/sample/triplets-00000.parquet"] == facts["round-00/sample/triplets-00000.parquet"]
+    assert (
+        content(workspace)["round-00/sample/triplets-00000.parquet"] == facts["round-00/sample/triplets-00000.parquet"]
+    )
     assert {name for name in RESULTS if before[name] != after[name]} == {
         "round-00/mine", "round-00/judge", "round-00/sample", "report"
     }  # fmt: skip
@@ -182,8 +190,20 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(project, tmp_path, st
 def test_views_work_from_another_folder_with_any_client(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with duckdb.connect(str(project / "ws" / "catalog.duckdb"), read_only=True) as connection:
-        views = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
-        assert {"corpus", "queries", "qrels", "candidates", "judged", "negatives", "dropped", "triplets", "metrics"} <= views
+        views = {
+            name for (name,) in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        }
+        assert {
+            "corpus",
+            "queries",
+            "qrels",
+            "candidates",
+            "judged",
+            "negatives",
+            "dropped",
+            "triplets",
+            "metrics",
+        } <= views
         for view in sorted(views):
             connection.execute(f'SELECT * FROM "{view}" LIMIT 5').fetchall()
         found = connection.execute("SELECT query, positive, negative FROM triplets ORDER BY ALL").fetchall()

@@ -34,7 +34,20 @@ def test_help_imports_nothing_heavy():
 
 def test_help_lists_every_command():
     text = hardrock("--help").stdout
-    for name in ("run", "round", "ingest", "mine", "judge", "train", "evaluate", "status", "plan", "sql", "show", "doctor"):
+    for name in (
+        "run",
+        "round",
+        "ingest",
+        "mine",
+        "judge",
+        "train",
+        "evaluate",
+        "status",
+        "plan",
+        "sql",
+        "show",
+        "doctor",
+    ):
         assert re.search(rf"^  {name} ", text, re.M), name
 
 

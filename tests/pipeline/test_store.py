@@ -105,19 +105,25 @@ def test_a_kill_around_the_last_renames_loses_nothing(tmp_path, monkeypatch, old
     real, calls = Path.rename, []
 
     def killed(self, target):
-        if self == workspace.building("round-00/sample") or not old_stepped_aside and self == workspace.final("round-00/sample"):
+        if self == workspace.building("round-00/sample") or (
+            not old_stepped_aside and self == workspace.final("round-00/sample")
+        ):
             raise KeyboardInterrupt
         calls.append(self)
         return real(self, target)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
-        complete(workspace, "round-00/sample", [Part(WHOLE, {"shortfall": MORE})], identity(negatives=6))
+        with pytest.raises(KeyboardInterrupt):
+            complete(workspace, "round-00/sample", [Part(WHOLE, {"shortfall": MORE})], identity(negatives=6))
     assert workspace.final("round-00/sample").exists() != old_stepped_aside
     workspace.finish_swap("round-00/sample", identity(negatives=6).key)
     manifest = workspace.manifest("round-00/sample")
     assert manifest.key == identity(negatives=6).key
-    assert TableSource(workspace.final("round-00/sample"), "shortfall", manifest, {}).read().to_pylist() == MORE.to_pylist()
+    assert (
+        TableSource(workspace.final("round-00/sample"), "shortfall", manifest, {}).read().to_pylist()
+        == MORE.to_pylist()
+    )
     assert not any((tmp_path / ".building").iterdir())
 
 
