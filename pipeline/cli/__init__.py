@@ -80,7 +80,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--config", envvar="HARDROCK_CONFIG", type=click.Path(dir_okay=False),
                      help="Configuration file. Default: hardrock.toml here, else configs/default.toml."),
         click.option("--workspace", envvar="HARDROCK_WORKSPACE", type=click.Path(file_okay=False),
-                     help="Folder of the results. Default: data/workspaces/NAME-OF-CONFIG."),
+                     help="Folder of the results. Default: data/workspaces/NAME-OF-CONFIG, with --limit one of its own."),
         click.option("--device", envvar="HARDROCK_DEVICE", default="auto", show_default=True,
                      help="auto, cpu, cuda or cuda:N."),
         click.option("--limit", envvar="HARDROCK_LIMIT", type=click.IntRange(min=1),

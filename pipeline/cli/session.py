@@ -23,9 +23,10 @@ def configuration_path(given: str | None) -> Path:
     raise ConfigError("no configuration here", got=f"neither of {', '.join(PLACES)}", try_="--config FILE")
 
 
-def workspace_path(given: str | None, configuration: Path) -> Path:
-    """The workspace: the folder that is given, else data/workspaces/ and the configuration's name."""
-    return Path(given) if given else Path("data/workspaces") / configuration.stem
+def workspace_path(given: str | None, configuration: Path, limit: int | None = None) -> Path:
+    """The workspace: the folder that is given, else data/workspaces/ and the configuration's name, with a limit its own."""
+    name = configuration.stem if limit is None else f"{configuration.stem}-limit-{limit}"
+    return Path(given) if given else Path("data/workspaces") / name
 
 
 def runner(
@@ -34,4 +35,4 @@ def runner(
     """All of it from a command's options."""
     path = configuration_path(config)
     loaded: Configuration = load(path, overrides, limit)
-    return Runner(loaded, Workspace(workspace_path(workspace, path)), resolve(device))
+    return Runner(loaded, Workspace(workspace_path(workspace, path, limit)), resolve(device))

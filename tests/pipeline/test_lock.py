@@ -38,7 +38,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path, holder):
 
 
 def test_the_lock_is_free_after_use(tmp_path):
-    with locked(tmp_path):
-        pass
-    with locked(tmp_path):
-        pass
+    for _ in range(2):
+        with locked(tmp_path):
+            held = json.loads((tmp_path / "lock").read_text())
+        assert held["pid"] == os.getpid()

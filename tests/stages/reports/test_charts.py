@@ -81,12 +81,16 @@ def test_a_score_outside_of_the_scale_stays_on_its_track() -> None:
 @pytest.mark.parametrize("values", [[0.0], [1.5], [2.0, 2.0], [-1.0, 1.0], [0.0] * 3])
 def test_lines_of_any_shape_are_drawn(values: list[float]) -> None:
     ys = np.array(values)
-    tree(charts.line("t", "step", "loss", np.arange(1.0, len(ys) + 1), ys, style="positives"))
+    drawn = tree(charts.line("t", "step", "loss", np.arange(1.0, len(ys) + 1), ys, style="positives"))
+    assert drawn.get("role") == "img"
 
 
 def test_charts_of_nothing_are_drawn() -> None:
     zero = np.zeros(2, dtype=np.int64)
-    tree(charts.histogram("t", "x", "y", np.array([0.0, 0.5, 1.0]), [Series("kept", "kept", zero)]))
-    tree(charts.bars("t", "x", "y", ["0", "1"], zero, style="kept"))
-    tree(charts.funnel("t", [Step("candidates", 0, 0)]))
-    tree(charts.intervals("t", "x", [Interval("a", 0.0, 0.0, 0.0)]))
+    for drawn in (
+        charts.histogram("t", "x", "y", np.array([0.0, 0.5, 1.0]), [Series("kept", "kept", zero)]),
+        charts.bars("t", "x", "y", ["0", "1"], zero, style="kept"),
+        charts.funnel("t", [Step("candidates", 0, 0)]),
+        charts.intervals("t", "x", [Interval("a", 0.0, 0.0, 0.0)]),
+    ):
+        assert tree(drawn).get("role") == "img"
