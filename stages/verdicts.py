@@ -14,7 +14,7 @@ import pyarrow as pa
 from stages.arrays import coded
 from stages.errors import ArtefactError
 from stages.judging import KEPT, Candidates, Known, Labels, ascending, numbers, spread
-from stages.schemas import EVIDENCE, JUDGED
+from stages.schemas import CANDIDATES, EVIDENCE, JUDGED
 from stages.spec import Inputs
 
 
@@ -67,7 +67,7 @@ def judge(config: Rules, known: Known, found: pa.Table, held: pa.Table, where: s
         "queries_without_kept": len(everyone) - len(np.unique(query[kept])),
     }
     columns = [
-        *(found[field] for field in ("query_row", "doc_row", "rank", "score", "retriever")),
+        *(found[field] for field in CANDIDATES.names),
         pa.array(positive, pa.int32(), mask=positive < 0),
         _nullable(score),
         coded(verdict, names),
