@@ -2,7 +2,7 @@
 
     corpus, queries, qrels, rejects                               as ingest stored them
     corpus_vectors, query_vectors, candidates, positives,         one table over all rounds, `round` first
-    judged, triplet_rows, shortfall, hits, metrics, comparisons,
+    judged (with deepened), triplet_rows, shortfall, hits, metrics, comparisons,
     training_log
     negatives, dropped, triplets                                  joined with ids and texts
     show_query(id), drop_reasons()                                macros: FROM show_query('…')
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import duckdb
 
 FORMAT = "v1.4.0"  # the oldest DuckDB that opens the file
+MERGED = {"deepened": "judged"}  # stored tables that continue another one
 RAW_NAMES = {"triplets": "triplet_rows"}  # stored tables whose name a joined view takes
 
 
@@ -173,7 +174,7 @@ def _statements(entries: Sequence[Entry]) -> Iterator[str]:
     parts: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.files:
-            parts.setdefault(entry.table, []).append(entry)
+            parts.setdefault(MERGED.get(entry.table, entry.table), []).append(entry)
     present = {RAW_NAMES.get(table, table) for table in parts}
     for table, stored in parts.items():
         name = _name(RAW_NAMES.get(table, table))

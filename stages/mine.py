@@ -1,37 +1,56 @@
-"""Searches the saved index for each query of a split and scores the query's positives.
+"""Searches candidates for each query of a split and scores the query's positives.
 
-With an exact index the candidates are those of a float64 search over all documents (see stages.search). Positives are
-scored directly from their vectors, by the same sum as the candidates, and never looked up among the hits.
+The saved index searches by default; with an exact one the candidates are those of a float64 search over all documents (see
+stages.search). Other retrievers can search beside it or in its place. Then a query's candidates are all that any of them
+found, ranked by the retriever or by a fusion of several; each keeps its rank and score at every retriever. Whoever found a
+candidate, its score is the inner product of the stored vectors, for it is held against those of the positives, which are
+scored in the same way and never looked up among the hits.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Annotated, Self, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.arrays import repeated
-from stages.errors import YieldError
-from stages.schemas import CANDIDATES, POSITIVES
-from stages.search import Searcher, certified_search, gather, load_vectors, longest, open_index, score_pairs
+from stages.errors import ConfigError, YieldError, suggestion
+from stages.fusion import Fusion, Union
+from stages.fusions.rrf import Rrf
+from stages.registry import ManyOf, OneOf
+from stages.retrieval import Collection, Opened, Opens, Retriever
+from stages.retrievers.dense import Dense
+from stages.schemas import CANDIDATES, FOUND_BY, POSITIVES
+from stages.search import Hits, Searcher, certified_search, gather, load_vectors, longest, open_index, score_pairs
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
 
-RETRIEVER = "dense"
+
+def label_of(retriever: Retriever) -> str:
+    """The name of a retriever among the results: its label where it has one, else its kind."""
+    return cast(str, getattr(retriever, "label", None) or retriever.name)
 
 
 class MineConfig(Settings):
-    """How deep to search, and for which queries."""
+    """How deep to search, with what, and for which queries."""
 
     depth: int = Field(
         100,
         ge=1,
-        description="candidates a query, positives included; time and the size of what is written grow with it",
+        description="candidates a query and retriever, positives included; time and the size of what is written grow with it",
+    )
+    retrievers: Annotated[tuple[Retriever, ...], ManyOf("retrievers")] = Field(
+        (Dense(),),
+        description="what searches; dense is the saved index, each other one costs a search of its own",
+    )
+    fusion: Annotated[Fusion, OneOf("fusions")] = Field(
+        Rrf(), description="how several retrievers' hits become one ranking; without effect where one searches alone"
     )
     split: str = Field("train", description="split whose queries are mined")
     shard_queries: int = Field(
@@ -40,6 +59,38 @@ class MineConfig(Settings):
     block_queries: int = speed(
         4_096, "queries a call of the index; memory grows with it, and small calls are many times slower", ge=1
     )
+
+    @model_validator(mode="after")
+    def _retrievers_can_be_told_apart(self) -> Self:
+        labels = self.labels
+        if not labels:
+            raise ConfigError("no retriever is listed", where="mine.retrievers", try_='name = "dense"')
+        if twice := sorted(label for label, count in Counter(labels).items() if count > 1):
+            raise ConfigError(
+                "two retrievers have one name", where="mine.retrievers", got=", ".join(twice), try_="give one a label"
+            )
+        for name in self.fusion.weights:
+            if name not in labels:
+                raise ConfigError(
+                    f"a weight for {name!r}, which does not search", where="mine.fusion.weights",
+                    try_=suggestion(name, labels),
+                )  # fmt: skip
+        return self
+
+    @property
+    def labels(self) -> list[str]:
+        """The retrievers' names among the results."""
+        return [label_of(each) for each in self.retrievers]
+
+    @property
+    def dense_alone(self) -> bool:
+        """Whether the saved index searches, and nothing else."""
+        return len(self.retrievers) == 1 and isinstance(self.retrievers[0], Dense)
+
+    @property
+    def ranked_by(self) -> str:
+        """What a candidate's rank comes from."""
+        return self.labels[0] if len(self.retrievers) == 1 else self.fusion.name
 
 
 @dataclass(frozen=True)
@@ -86,14 +137,21 @@ def shards(config: MineConfig, inputs: Inputs) -> tuple[Shard, ...]:
     return cut("queries", len(_plan(config, inputs).queries), config.shard_queries)
 
 
+def external(config: MineConfig, inputs: Inputs, device: str) -> Mapping[str, str]:
+    """What retrievers read outside of the workspace: runs, weights."""
+    prints = {label_of(each): each.fingerprint() for each in config.retrievers}
+    return {label: found for label, found in prints.items() if found}
+
+
 SPEC = Spec(
     name="mine",
-    version=1,
+    version=2,
     config=MineConfig,
     facts_of=("corpus.faiss",),
-    inputs=("queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss"),
+    inputs=("corpus", "queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss"),
     tables=("candidates", "positives"),
     shards=shards,
+    external=external,
     resources=frozenset({"cpu", "memory"}),
 )
 
@@ -110,17 +168,22 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     if plan.without:
         context.log(f"{plan.without} queries of the split {config.split!r} have no positive and are not mined")
     final = (len(plan.queries) - 1) // config.shard_queries
+    collection = Collection(inputs["corpus"], inputs["queries"], plan.queries, context)
+    searched = _Searched(config, corpus, depth, _open(config, collection))
     deepened = 0
     with context.progress("mine", sum(s.stop - s.start for s in context.shards)) as bar:
         parts = [plan.part(shard) for shard in context.shards]
         gathered = gather(inputs["query_vectors"], [part.queries for part in parts])
         for shard, part, vectors in zip(context.shards, parts, gathered, strict=True):
-            tables, counters = _mine(corpus, part, vectors, depth, config.block_queries)
+            tables, counters = _mine(searched, part, vectors, np.arange(shard.start, shard.stop))
             deepened += counters["deepened"]
             if shard.index == 0:
                 counters["queries.without_positives"] = plan.without
+                counters |= searched.opening
             counters["clamped"] = len(part.queries) if depth < config.depth else 0
-            facts = {"depth": depth, "split": config.split, "retriever": RETRIEVER, "exact": corpus.exact}
+            facts = {"depth": depth, "split": config.split, "retriever": config.ranked_by, "exact": corpus.exact}
+            if not config.dense_alone:
+                facts["retrievers"] = config.labels
             bar.advance(len(part.queries))
             yield Part(shard, tables=tables, counters=counters, facts=facts if shard.index == final else {})
     if deepened:
@@ -143,39 +206,71 @@ class _Corpus:
         return cls(values, longest(values), searcher, exact)
 
 
+@dataclass(frozen=True)
+class _Searched:
+    """What is searched: the corpus by its index, and other retrievers by their names."""
+
+    config: MineConfig
+    corpus: _Corpus
+    depth: int
+    opened: Mapping[str, Opened]
+
+    @property
+    def opening(self) -> dict[str, int]:
+        """What was counted when the retrievers were opened."""
+        return {f"{label}.{name}": n for label, each in self.opened.items() for name, n in each.counts.items()}
+
+
+def _open(config: MineConfig, collection: Collection) -> dict[str, Opened]:
+    """All retrievers but the saved index, ready to be searched. Says what was left out or cut short."""
+    opened = {}
+    for each in config.retrievers:
+        if isinstance(each, Dense):
+            continue
+        label = label_of(each)
+        opened[label] = cast(Opens, each).open(collection)
+        if counts := {name: count for name, count in opened[label].counts.items() if count}:
+            collection.context.log(f"{label}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    return opened
+
+
 def _mine(
-    corpus: _Corpus, plan: _Plan, vectors: np.ndarray, depth: int, block_queries: int
+    searched: _Searched, plan: _Plan, vectors: np.ndarray, which: np.ndarray
 ) -> tuple[dict[str, pa.Table], dict[str, int]]:
-    """Candidates and positives of the plan's queries, whose vectors are (m, d), and what was counted."""
-    rows, positives = plan.queries, plan.positives
-    blocks = []
-    for start in range(0, len(rows), block_queries):
-        part = vectors[start : start + block_queries]
-        found = certified_search(
-            corpus.searcher, part, corpus.vectors, depth, corpus.exact, longest_document=corpus.longest
-        )
-        blocks.append(found)
-    hits = np.concatenate([block.rows for block in blocks])  # int32 (m, k)
-    scores = np.concatenate([block.scores for block in blocks])  # float64 (m, k)
-    query, rank = np.nonzero(hits >= 0)
-    document = hits[query, rank]
+    """Candidates and positives of the plan's queries, and what was counted.
+
+    vectors: float32 (m, d); which: int64 (m,), their places among all queries that are mined.
+    """
+    corpus, rows = searched.corpus, plan.queries
+    if searched.config.dense_alone:
+        hits = _dense(searched, vectors)
+        query, rank = np.nonzero(hits.rows >= 0)
+        document, score = hits.rows[query, rank], hits.scores[query, rank]
+        rank, found_by, counted = rank + 1, pa.nulls(len(query), FOUND_BY), hits.counts
+    else:
+        union, order, rank, counted = _several(searched, vectors, which)
+        query, document = union.query[order], union.document[order]
+        score = score_pairs(vectors, corpus.vectors, query, document)
+        found_by = union.found_by(order, searched.config.labels)
     candidates = pa.table(
         [
             pa.array(rows[query], pa.int32()),
             pa.array(document, pa.int32()),
-            pa.array(rank + 1, pa.int32()),
-            pa.array(scores[query, rank], pa.float64()),
-            repeated(RETRIEVER, len(query)),
+            pa.array(rank, pa.int32()),
+            pa.array(score, pa.float64()),
+            repeated(searched.config.ranked_by, len(query)),
+            found_by,
         ],
         schema=CANDIDATES,
     )
     owner = np.repeat(np.arange(len(rows)), np.diff(plan.offsets))
-    ranks = _ranks(hits, owner, positives, len(corpus.vectors))
+    size = len(corpus.vectors)
+    ranks = _ranks(query * size + document, rank, owner * size + plan.positives)
     scored = pa.table(
         [
             pa.array(rows[owner], pa.int32()),
-            pa.array(positives, pa.int32()),
-            pa.array(score_pairs(vectors, corpus.vectors, owner, positives), pa.float64()),
+            pa.array(plan.positives, pa.int32()),
+            pa.array(score_pairs(vectors, corpus.vectors, owner, plan.positives), pa.float64()),
             pa.array(ranks, pa.int32(), mask=ranks == 0),
         ],
         schema=POSITIVES,
@@ -183,23 +278,58 @@ def _mine(
     counters = {
         "queries": len(rows),
         "candidates": len(query),
-        "positives": len(positives),
+        "positives": len(plan.positives),
         "positives.found": int((ranks > 0).sum()),
-        "deepened": sum(block.counts["deepened"] for block in blocks),
-        "missing": sum(block.counts["missing"] for block in blocks),
+        **counted,
     }
     return {"candidates": candidates, "positives": scored}, counters
 
 
-def _ranks(hits: np.ndarray, owner: np.ndarray, positives: np.ndarray, rows: int) -> np.ndarray:
-    """The rank from 1 of each positive among the hits (m, k) of the query `owner`, 0 where it is not among them: (p,)."""
-    query, rank = np.nonzero(hits >= 0)
-    keys = query * rows + hits[query, rank]
+def _dense(searched: _Searched, vectors: np.ndarray) -> Hits:
+    """What the saved index finds for queries (m, d), in blocks."""
+    corpus, size = searched.corpus, searched.config.block_queries
+    blocks = [
+        certified_search(
+            corpus.searcher,
+            vectors[start : start + size],
+            corpus.vectors,
+            searched.depth,
+            corpus.exact,
+            longest_document=corpus.longest,
+        )
+        for start in range(0, len(vectors), size)
+    ]
+    counts = {name: sum(block.counts[name] for block in blocks) for name in ("deepened", "missing")}
+    return Hits(np.concatenate([b.rows for b in blocks]), np.concatenate([b.scores for b in blocks]), counts)
+
+
+def _several(
+    searched: _Searched, vectors: np.ndarray, which: np.ndarray
+) -> tuple[Union, np.ndarray, np.ndarray, dict[str, int]]:
+    """What the retrievers found, its order and ranks, and what was counted."""
+    config, hits, counts = searched.config, [], {"deepened": 0, "missing": 0}
+    for each in config.retrievers:
+        label = label_of(each)
+        if isinstance(each, Dense):
+            rows, scores, dense = _dense(searched, vectors)
+            counts |= dense
+        else:
+            rows, scores = searched.opened[label].search(which, searched.depth)
+        counts[f"{label}.hits"] = int((rows >= 0).sum())
+        counts[f"{label}.queries_without_hit"] = int((rows < 0).all(axis=1).sum())
+        hits.append((rows, scores))
+    union = Union.of(hits)
+    fused = config.fusion.fuse(union, config.labels) if len(hits) > 1 else -union.rank[:, 0].astype(np.float64)
+    order, rank = union.ranked(fused)
+    return union, order, rank, counts
+
+
+def _ranks(keys: np.ndarray, rank: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The rank from 1 of each pair `wanted` (p,) among the candidates with `keys` (n,), 0 where it is none: int64 (p,)."""
     order = np.argsort(keys)
-    wanted = owner * rows + positives
     place = np.searchsorted(keys, wanted, sorter=order)
     ranks = np.zeros(len(wanted), dtype=np.int64)
     inside = np.flatnonzero(place < len(keys))
     inside = inside[keys[order[place[inside]]] == wanted[inside]]
-    ranks[inside] = rank[order[place[inside]]] + 1
+    ranks[inside] = rank[order[place[inside]]]
     return ranks

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from stages.deepened import Deepened
 from stages.reports import figures, mining
 from stages.reports.page import Data, Document, Example, Page, Round, Training, render
 from stages.settings import Settings
@@ -42,7 +43,7 @@ SPEC = Spec(
     config=ReportConfig,
     facts_of=("judged", "corpus.faiss"),
     inputs=("corpus", "queries", "qrels"),
-    every_round=(*MINED, "metrics", "comparisons", "training_log", "corpus.faiss"),
+    every_round=(*MINED, "deepened", "metrics", "comparisons", "training_log", "corpus.faiss"),
     files=("index.html", "metrics.json"),
 )
 
@@ -92,6 +93,9 @@ def _by_round(inputs: Inputs) -> dict[int, dict[str, Source]]:
         folder, _, table = name.partition("/")
         if table:
             found.setdefault(int(folder.removeprefix("round-")), {})[table] = inputs[name]
+    for tables in found.values():
+        if "judged" in tables and "deepened" in tables:
+            tables["judged"] = Deepened(tables["judged"], tables["deepened"])
     return dict(sorted(found.items()))
 
 

@@ -1,4 +1,4 @@
-"""Chooses negatives for each (query, positive) pair among the candidates that were kept.
+"""Chooses negatives for each (query, positive) pair among the candidates that were kept, the deepened ones among them.
 
 A pair that has fewer than were asked for gets what there is and a row in `shortfall`; it is never filled up. When too few
 pairs get any, the stage ends with a table of reasons and exit code 4.
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from stages.arrays import repeated
+from stages.deepened import Deepened
 from stages.errors import ArtefactError, YieldError
 from stages.judging import KEPT, Pool, ascending, numbers, spread
 from stages.registry import OneOf
@@ -69,7 +70,7 @@ SPEC = Spec(
     version=1,
     config=SampleConfig,
     facts_of=("judged",),
-    inputs=("judged", "positives", "queries"),
+    inputs=("judged", "deepened", "positives", "queries"),
     tables=("triplets", "shortfall"),
     shards=shards,
 )
@@ -163,7 +164,7 @@ def _match(inputs: Inputs, index: int, columns: tuple[str, ...]) -> tuple[Pairs,
 
     Held against the least positive a candidate is kept for all positives of its query, else for its own positive.
     """
-    judged, positives = inputs["judged"], inputs["positives"]
+    judged, positives = Deepened(inputs["judged"], inputs["deepened"]), inputs["positives"]
     comparison = judged.facts.get("comparison")
     if comparison is None or len(judged.parts) != len(positives.parts):
         raise ArtefactError(
@@ -212,7 +213,7 @@ def _check_yield(config: SampleConfig, inputs: Inputs) -> None:
 
 def _reasons(inputs: Inputs, empty: np.ndarray) -> str:
     """What became of the candidates: verdicts of all, and of the queries in `empty` (e,) with the most candidates."""
-    table = inputs["judged"].read(["query_row", "verdict"])
+    table = Deepened(inputs["judged"], inputs["deepened"]).read(["query_row", "verdict"])
     table = table.set_column(1, "verdict", table["verdict"].cast(pa.string()))
     counts = table.group_by(["query_row", "verdict"]).aggregate([([], "count_all")])
     overall = _tally(counts)

@@ -84,15 +84,35 @@ POSITIVES = pa.schema(
     ]
 )  # ordered by (query_row, positive_row)
 
+FOUND_BY = pa.list_(
+    pa.field(
+        "item",
+        pa.struct(
+            [
+                pa.field("retriever", NAME, nullable=False),
+                pa.field("rank", pa.int32(), nullable=False),
+                pa.field("score", pa.float64(), nullable=False),
+            ]
+        ),
+        nullable=False,
+    )
+)
+
 CANDIDATES = pa.schema(
     [
         _field("query_row", ROW, "row in queries"),
         _field("doc_row", ROW, "row in corpus"),
         _field("rank", pa.int32(), "from 1, over all documents found, positives included"),
         _field("score", pa.float64(), "inner product with the query"),
-        _field("retriever", NAME, "what found it"),
+        _field("retriever", NAME, "what ranked it: a retriever, or the fusion of several"),
+        _field(
+            "found_by",
+            FOUND_BY,
+            "rank from 1 and own score at each retriever that found it; null when dense, whose rank and score are the row's, searched alone",
+            null=True,
+        ),
     ]
-)  # ordered by (query_row, rank); equal scores by doc_row
+)  # ordered by (query_row, rank); what ranks equal by doc_row
 
 EVIDENCE = pa.struct(
     [
@@ -200,6 +220,7 @@ TABLES: dict[str, pa.Schema] = {
     "positives": POSITIVES,
     "candidates": CANDIDATES,
     "judged": JUDGED,
+    "deepened": JUDGED,
     "triplets": TRIPLETS,
     "shortfall": SHORTFALL,
     "hits": HITS,

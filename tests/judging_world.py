@@ -13,6 +13,7 @@ from typing import Any
 
 from stages import judge, sample
 from stages.registry import build
+from stages.schemas import JUDGED
 from tests.support import Result, Table, run, source, table
 
 NOWHERE = Path(gettempdir()) / "hardrock-tests"
@@ -110,7 +111,7 @@ def judgement(query: int, doc: int, relevance: int, split: str = "train") -> dic
 def ranked(query: int, scores: dict[int, float]) -> list[dict]:
     order = sorted(scores, key=lambda d: (math.isnan(scores[d]), 0 if math.isnan(scores[d]) else -scores[d], d))
     return [
-        {"query_row": query, "doc_row": d, "rank": i, "score": scores[d], "retriever": "dense"}
+        {"query_row": query, "doc_row": d, "rank": i, "score": scores[d], "retriever": "dense", "found_by": None}
         for i, d in enumerate(order, 1)
     ]
 
@@ -171,7 +172,8 @@ def judged(world: World, cuts: Sequence[int] = (), only: Sequence[str] | None = 
 
 
 def inputs_of_sample(world: World, cuts: Sequence[int] = (), **config: Any) -> dict[str, Any]:
-    return {**world.inputs(cuts), **judged(world, cuts, **config).inputs()}
+    made = judged(world, cuts, **config).inputs()
+    return {**world.inputs(cuts), **made, "deepened": source(*(JUDGED.empty_table() for _ in made["judged"].parts))}
 
 
 def sampled(

@@ -19,6 +19,7 @@ STAGES = {
     "index": "Build the index and measure its recall.",
     "mine": "Search candidates for every training query.",
     "judge": "Label each candidate: kept, or why not.",
+    "deepen": "Search deeper for queries that keep too little.",
     "sample": "Choose negatives among what was kept.",
     "export": "Write files that other trainers load.",
     "train": "Train the retriever on the triplets.",

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from stages.errors import ConfigError, InputError, suggestion
 from stages.registry import Member
+from stages.retrieval import Collection, best
 
 Stopwords = Literal[
     "none", "en", "en_plus", "da", "de", "es", "fr", "it", "ko", "nl", "no", "pt", "ru", "sv", "tr", "zh"
@@ -45,6 +46,14 @@ class Bm25(Member):
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from None
         return value
+
+    def fingerprint(self) -> str:
+        """Nothing outside of the workspace is read."""
+        return ""
+
+    def open(self, collection: Collection) -> Bm25Search:
+        """Indexes the collection. Raises InputError when no document holds a word."""
+        return Bm25Search(self.build(collection.texts), collection.query_texts)
 
     def build(self, texts: Sequence[str]) -> Bm25Index:
         """Indexes documents in row order. Raises InputError when none of them holds a word."""
@@ -106,9 +115,17 @@ class Bm25Index:
     def _best(self, words: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
         # bm25s' own top k breaks ties at the cutoff as its partition happens to, so only its scores are used.
         every = self._index.get_scores_from_ids(self._index.get_tokens_ids(words))  # (n,)
-        found = np.flatnonzero(every > 0)
-        if len(found) > k:
-            worst = np.partition(every[found], len(found) - k)[len(found) - k]
-            found = found[every[found] >= worst]
-        found = found[np.lexsort((found, -every[found]))][:k]
+        found = best(every, np.flatnonzero(every > 0), k)
         return found, every[found]
+
+
+class Bm25Search:
+    """An indexed corpus with the queries that will be asked."""
+
+    def __init__(self, index: Bm25Index, queries: Sequence[str]) -> None:
+        self._index, self._queries = index, queries
+        self.counts: dict[str, int] = {}
+
+    def search(self, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `stages.retrieval.Opened.search`."""
+        return self._index.search([self._queries[i] for i in which.tolist()], k)

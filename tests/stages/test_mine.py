@@ -8,7 +8,7 @@ from stages import index, mine
 from stages.errors import ArtefactError, YieldError
 from stages.index import IndexConfig
 from stages.mine import MineConfig
-from tests.models import qrels, queries, vectors
+from tests.models import corpus, qrels, queries, vectors
 from tests.reference import brute_force
 from tests.support import Result, run
 
@@ -22,7 +22,8 @@ def inputs_for(
     config = IndexConfig.model_validate({"kind": kind} if kind else {})
     built = run(index, config, sources, folder)
     made = queries([f"query {i}" for i in range(len(q))], splits=splits)
-    return {**sources, **built.inputs(), "queries": made, "qrels": qrels(triples)}
+    documents = corpus([f"document {i}" for i in range(len(c))])
+    return {**sources, **built.inputs(), "corpus": documents, "queries": made, "qrels": qrels(triples)}
 
 
 def check(

@@ -1,0 +1,265 @@
+"""Searches deeper for the queries that keep too few candidates, and for these alone.
+
+Candidates that lie too near the positive can fill the whole depth of the search; what can be kept then begins below it. Such
+a query is searched on with the saved index, and what it has not found before is judged by the same rules, until every
+(query, positive) pair has as many kept candidates as are wanted, or the limit is reached. The rows end with the candidate that
+was wanted last. So they are the next rows of the full ranking, whatever the shards and the steps of the search.
+
+It is a stage of its own, after judge: a changed margin needs another deepening, but no other search of all queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from stages.arrays import repeated
+from stages.errors import ArtefactError
+from stages.fusion import Union
+from stages.judging import KEPT, Known, numbers
+from stages.registry import build
+from stages.schemas import CANDIDATES, FOUND_BY, JUDGED
+from stages.search import Searcher, certified_search, gather, load_vectors, longest, open_index
+from stages.settings import Settings, speed
+from stages.spec import Context, Inputs, Part, Shard, Spec
+from stages.verdicts import Filter, judge, known_of
+
+RETRIEVER = "dense"
+
+
+class DeepenConfig(Settings):
+    """How many candidates a pair should keep, and how deep to look for them."""
+
+    wanted: int = Field(
+        5,
+        ge=1,
+        description="kept candidates of a (query, positive) pair below which its query is searched deeper; "
+        "as many as sample.negatives asks for",
+    )
+    limit: int = Field(
+        500,
+        ge=0,
+        description="deepest rank of the saved index that is looked at, positives included; 0 never searches deeper. "
+        "The cost grows with it, for the queries that keep too few",
+    )
+    factor: float = speed(2.0, "how many times deeper each further search goes", gt=1)
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """The rules that judge went by."""
+
+    comparison: str
+    filters: tuple[Filter, ...]
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> _Rules:
+        tables = [dict(each) for each in facts["filters"]]
+        return cls(facts["comparison"], tuple(cast(Filter, build("filters", t.pop("name"), t)) for t in tables))
+
+
+def shards(config: DeepenConfig, inputs: Inputs) -> tuple[Shard, ...]:
+    """One for each part of the judged candidates."""
+    return tuple(Shard("judged", index) for index, _ in enumerate(inputs["judged"].parts))
+
+
+SPEC = Spec(
+    name="deepen",
+    version=1,
+    config=DeepenConfig,
+    facts_of=("judged", "corpus.faiss"),
+    inputs=("corpus", "queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss", "judged", "positives"),
+    tables=("deepened",),
+    shards=shards,
+    resources=frozenset({"cpu", "memory"}),
+)
+
+
+def run(config: DeepenConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
+    """Yields `deepened` for each part of judged. Raises ArtefactError when its inputs do not belong together."""
+    if not context.shards:
+        return
+    judged, positives = inputs["judged"], inputs["positives"]
+    if "filters" not in judged.facts or len(judged.parts) != len(positives.parts):
+        raise ArtefactError(
+            "judged and positives do not belong together",
+            where="deepen",
+            got=f"{len(judged.parts)} parts and {len(positives.parts)} parts",
+            try_="judge again",
+        )
+    rules = _Rules.of(judged.facts)
+    hungry = [_hungry(config, inputs, shard.index) for shard in context.shards]
+    queries = [np.unique(pairs.query[pairs.need > 0]) for pairs in hungry]
+    starved, fed = sum(len(rows) for rows in queries), 0
+    deep = _Deep.open(inputs, rules) if starved and config.limit else None
+    vectors = gather(inputs["query_vectors"], queries)
+    with context.progress("deepen", starved) as bar:
+        for shard, pairs, rows in zip(context.shards, hungry, queries, strict=True):
+            table, counters = JUDGED.empty_table(), {"candidates": 0, "kept": 0, "queries.fed": 0}
+            if deep is not None and len(rows):
+                table, counters = _deepen(config, deep, _Starved.of(inputs, shard.index, rows, next(vectors), pairs))
+            elif deep is not None:
+                next(vectors)
+            fed += counters["queries.fed"]
+            yield Part(shard, {"deepened": table}, counters={"queries.starved": len(rows), **counters})
+            bar.advance(len(rows))
+    if starved:
+        says = "are not searched deeper" if deep is None else f"have them down to rank {config.limit}: {fed:,}"
+        context.log(f"{starved:,} queries keep fewer than {config.wanted} candidates; {says}")
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What negatives are chosen for: with the least positive a query is one pair, else it has one for each positive."""
+
+    query: np.ndarray  # int32 (p,), ascending
+    key: np.ndarray  # int64 (p,), ascending
+    need: np.ndarray  # int64 (p,), how many kept candidates are missing
+
+    def of(self, rows: np.ndarray) -> _Pairs:
+        """The pairs of the queries `rows` (r,)."""
+        chosen = np.isin(self.query, rows)
+        return _Pairs(self.query[chosen], self.key[chosen], self.need[chosen])
+
+
+def _keys(comparison: str, query: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """The pair that a row belongs to: int64 (n,)."""
+    key = query.astype(np.int64) << 32
+    return key if comparison == "least_positive" else key | positive
+
+
+def _hungry(config: DeepenConfig, inputs: Inputs, index: int) -> _Pairs:
+    """The pairs of a part and what they lack."""
+    judged, positives = inputs["judged"], inputs["positives"]
+    comparison = judged.facts["comparison"]
+    held = positives.read(["query_row", "positive_row"], part=positives.parts[index])
+    key, first = np.unique(
+        _keys(comparison, held["query_row"].to_numpy(), held["positive_row"].to_numpy()), return_index=True
+    )
+    found = judged.read(["query_row", "positive_row", "verdict"], part=judged.parts[index])
+    kept = _kept_keys(comparison, found.filter(pc.equal(found["verdict"], KEPT)))
+    had = np.searchsorted(kept, key, "right") - np.searchsorted(kept, key, "left")
+    return _Pairs(held["query_row"].to_numpy()[first], key, np.maximum(config.wanted - had, 0))
+
+
+def _kept_keys(comparison: str, kept: pa.Table) -> np.ndarray:
+    return _keys(comparison, kept["query_row"].to_numpy(), numbers(kept["positive_row"], -1))
+
+
+@dataclass(frozen=True)
+class _Deep:
+    """What is searched and by which rules it is judged."""
+
+    rules: _Rules
+    known: Known
+    vectors: np.ndarray  # float32 (n, d)
+    longest: float
+    searcher: Searcher
+    exact: bool
+
+    @classmethod
+    def open(cls, inputs: Inputs, rules: _Rules) -> _Deep:
+        values = load_vectors(inputs["corpus_vectors"], inputs["corpus.faiss"])
+        searcher, exact = open_index(inputs["corpus.faiss"], *values.shape)
+        return cls(rules, known_of(inputs), values, longest(values), searcher, exact)
+
+
+@dataclass(frozen=True)
+class _Starved:
+    """The s queries of a part that are searched deeper."""
+
+    where: str
+    rows: np.ndarray  # int32 (s,), rows in queries, ascending
+    vectors: np.ndarray  # float32 (s, d)
+    pairs: _Pairs
+    held: pa.Table  # the positives of these queries
+    found: np.ndarray  # int64, pairs of query and document that were judged before, ascending
+    deepest: np.ndarray  # int64 (s,), the last rank that was judged before, 0 for none
+    fused: bool  # whether candidates say which retrievers found them
+
+    @classmethod
+    def of(cls, inputs: Inputs, index: int, rows: np.ndarray, vectors: np.ndarray, pairs: _Pairs) -> _Starved:
+        judged, positives = inputs["judged"], inputs["positives"]
+        part = judged.read(["query_row", "doc_row", "rank", "found_by"], part=judged.parts[index])
+        fused = part["found_by"].null_count < part.num_rows
+        query = part["query_row"].to_numpy()
+        mine = np.isin(query, rows)
+        query, document, rank = query[mine], part["doc_row"].to_numpy()[mine], part["rank"].to_numpy()[mine]
+        deepest = np.zeros(len(rows), dtype=np.int64)
+        np.maximum.at(deepest, np.searchsorted(rows, query), rank)
+        held = positives.read(["query_row", "positive_row", "score"], part=positives.parts[index])
+        held = held.filter(pa.array(np.isin(held["query_row"].to_numpy(), rows)))
+        found = np.unique((query.astype(np.int64) << 32) | document)
+        return cls(str(index), rows, vectors, pairs.of(rows), held, found, deepest, fused)
+
+
+def _deepen(config: DeepenConfig, deep: _Deep, starved: _Starved) -> tuple[pa.Table, dict[str, int]]:
+    """The rows that are added for the starved queries, in the order of judged, and what was counted."""
+    limit = min(config.limit, len(deep.vectors))
+    todo, depth = np.arange(len(starved.rows)), int(starved.deepest.max(initial=0))
+    tables, fed = [JUDGED.empty_table()], 0
+    while len(todo) and depth < limit:
+        depth = min(limit, max(depth + 1, int(depth * config.factor)))
+        table = _judged(deep, starved, todo, depth)
+        upto = _enough(deep.rules.comparison, table, starved.pairs.of(starved.rows[todo]), starved.rows[todo])
+        fed += int(np.isfinite(upto).sum())
+        done = np.isfinite(upto) | (depth == limit)
+        last = np.where(done, upto, 0)[np.searchsorted(starved.rows[todo], table["query_row"].to_numpy())]
+        tables.append(table.filter(pa.array(table["rank"].to_numpy() <= last)))
+        todo = todo[~done]
+    every = pa.concat_tables(tables)
+    query, positive = every["query_row"].to_numpy(), numbers(every["positive_row"], -1)
+    every = every.take(pa.array(np.lexsort((positive, query))))  # which keeps the order of the ranks
+    kept = pc.sum(pc.equal(every["verdict"], KEPT)).as_py() or 0
+    return every, {"candidates": every.num_rows, "kept": kept, "queries.fed": fed}
+
+
+def _judged(deep: _Deep, starved: _Starved, todo: np.ndarray, depth: int) -> pa.Table:
+    """What is new among the `depth` best of the queries at the places `todo` (t,), judged."""
+    hits = certified_search(
+        deep.searcher, starved.vectors[todo], deep.vectors, depth, deep.exact, longest_document=deep.longest
+    )
+    place, column = np.nonzero(hits.rows >= 0)
+    document, row = hits.rows[place, column], starved.rows[todo][place]
+    new = ~np.isin((row.astype(np.int64) << 32) | document, starved.found)
+    place, column, document, row = place[new], column[new], document[new], row[new]
+    counted = np.arange(len(place)) - np.searchsorted(place, place) + 1
+    found = pa.table(
+        [
+            pa.array(row, pa.int32()),
+            pa.array(document, pa.int32()),
+            pa.array(starved.deepest[todo][place] + counted, pa.int32()),
+            pa.array(hits.scores[place, column], pa.float64()),
+            repeated(RETRIEVER, len(place)),
+            _found_by(column + 1, hits.scores[place, column]) if starved.fused else pa.nulls(len(place), FOUND_BY),
+        ],
+        schema=CANDIDATES,
+    )
+    held = starved.held.filter(pa.array(np.isin(starved.held["query_row"].to_numpy(), starved.rows[todo])))
+    return judge(deep.rules, deep.known, found, held, f"deepen, part {starved.where}")[0]
+
+
+def _found_by(rank: np.ndarray, score: np.ndarray) -> pa.ListArray:
+    """The column `found_by` of hits of the saved index alone, from ranks (n,) and scores (n,)."""
+    n = len(rank)
+    hits = Union(np.zeros(n), np.zeros(n), rank.astype(np.int32)[:, None], score[:, None])
+    return hits.found_by(np.arange(n), [RETRIEVER])
+
+
+def _enough(comparison: str, table: pa.Table, pairs: _Pairs, rows: np.ndarray) -> np.ndarray:
+    """The rank at which each query (t,) has all that its pairs need, float64 (t,); infinite where that is not reached."""
+    kept = table.filter(pc.equal(table["verdict"], KEPT))
+    keys, rank = _kept_keys(comparison, kept), kept["rank"].to_numpy().astype(np.float64)
+    first = np.searchsorted(keys, pairs.key, "left")
+    got = np.searchsorted(keys, pairs.key, "right") - first
+    place = np.where(got >= pairs.need, first + pairs.need - 1, len(rank))
+    reached = np.where(pairs.need > 0, np.append(rank, np.inf)[place], 0.0)
+    upto = np.zeros(len(rows))
+    np.maximum.at(upto, np.searchsorted(rows, pairs.query), reached)
+    return upto
