@@ -13,7 +13,7 @@ export HARDROCK_LIMIT := $(LIMIT)
 STAGES := ingest embed index mine judge deepen sample export train evaluate report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round status plan test lint bench sql clean
+.PHONY: all help setup $(STAGES) round status plan verify test test-faults lint bench sql clean
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -55,11 +55,17 @@ status: setup ## which stages are fresh or stale, and why
 plan: setup ## what a run would do
 	@$(HARDROCK) plan
 
+verify: setup ## check every file of the workspace against its sha256
+	@$(HARDROCK) verify
+
 sql: setup ## a DuckDB prompt over the workspace
 	@$(HARDROCK) sql
 
 test: setup ## all tests
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+
+test-faults: setup ## thousands of kills, damages and refusals of the disk
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -s tests/faults
 
 lint: setup ## style, types and the import floors
 	@$(BIN)/ruff check .

@@ -14,6 +14,7 @@ comments. Another client that attaches the file instead of opening it must `USE`
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -165,6 +166,11 @@ def build(database: Path, entries: Sequence[Entry]) -> None:
             made.replace(database)
         _flush(database.parent)
     except duckdb.Error as error:
+        if any(
+            os.strerror(code) in str(error)
+            for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES)
+        ):
+            raise StorageError("the catalog cannot be written", where=str(database), got=_first_line(error)) from None
         raise ArtefactError("the catalog cannot be built", where=str(database), got=_first_line(error)) from None
     except OSError as error:
         raise StorageError("the catalog cannot be written", where=str(database), got=error.strerror or error) from error

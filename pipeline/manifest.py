@@ -9,9 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.fingerprint import digest
-from stages.errors import ArtefactError
+from stages.errors import ArtefactError, StorageError
 
-FORMAT = 1
+FORMAT = 2
+
+PROOF = "sha256"
+
+
+def spelled(value: Any) -> bytes:
+    """A JSON value as a workspace stores it: readable, and in one spelling."""
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def prove(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with a hash of itself."""
+    return {**value, PROOF: digest(dict(value))}
+
+
+def proven(data: bytes) -> dict[str, Any]:
+    """The object that `prove` made, from its bytes. Raises ValueError or TypeError when one bit is not as it was written."""
+    value = json.loads(data)
+    if spelled(value) != data:
+        raise ValueError("it is not as it was written")
+    proof = value.pop(PROOF, None)
+    if proof != digest(value):
+        raise ValueError("its content and its hash do not agree")
+    return dict(value)
 
 
 @dataclass(frozen=True)
@@ -91,27 +114,33 @@ class Manifest:
         return digest([[[one.file, one.rows, one.sha256] for one in stored], facts])
 
     def as_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, "key": self.key, "identity": dict(self.identity), **self.record.as_json()}
+        """What is written: with a hash of all of it."""
+        return prove({"format": FORMAT, "key": self.key, "identity": dict(self.identity), **self.record.as_json()})
 
 
 def read(path: Path) -> Manifest | None:
     """The manifest at `path`; None when there is none. Raises ArtefactError when it is not a whole manifest."""
     try:
-        text = path.read_bytes()
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}", got=error.strerror or error, try_="mend the permissions") from error
     try:
-        value = json.loads(text)
-        if value["format"] != FORMAT:
+        found = json.loads(data)["format"]
+        if isinstance(found, int) and 0 < found < FORMAT:
             raise ArtefactError(
-                f"the manifest is of format {value['format']}, this version reads {FORMAT}",
+                f"the manifest is of format {found}, this version reads {FORMAT}",
                 where=str(path),
-                try_="use a new workspace, or remove this folder so that the stage runs again",
+                try_=f"use a new workspace, or remove {path.parent} so that the stage runs again",
             )
+        value = proven(data)
+        if value["format"] != FORMAT:
+            raise ValueError(f"it is of format {value['format']}, this version reads {FORMAT}")
         if digest(value["identity"]) != value["key"]:
             raise ValueError("key and identity do not agree")
         return Manifest(value["identity"], value["key"], Record.from_json(value))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtefactError(
             "the manifest is damaged",
             where=str(path),

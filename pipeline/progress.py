@@ -61,6 +61,7 @@ def start_logging(root: Path) -> None:
     for handler in list(LOG.handlers):
         LOG.removeHandler(handler)
         handler.close()
+    logging.raiseExceptions = False  # a log on a full disk loses its line; what refuses to be stored says so itself
     screen = logging.StreamHandler(sys.stderr)
     screen.setFormatter(logging.Formatter("%(message)s"))
     LOG.addHandler(screen)

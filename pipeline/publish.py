@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline import plan
@@ -28,21 +29,31 @@ def entries(workspace: Workspace, rounds: int) -> list[Entry]:
     return found
 
 
-def refresh(workspace: Workspace, rounds: int) -> Path:
-    """Writes the catalog anew: views over what is there now. Returns its path."""
-    database = workspace.root / DATABASE
-    build(database, entries(workspace, rounds))
-    return database
+def catalog(workspace: Workspace) -> Path:
+    """The catalog of a workspace. It goes when a result changes, and comes back when the run has ended."""
+    return workspace.root / DATABASE
+
+
+def refresh(workspace: Workspace, rounds: int) -> None:
+    """Writes the catalog anew: views over what is there now."""
+    build(catalog(workspace), entries(workspace, rounds))
 
 
 @contextmanager
 def opened(runner: Runner) -> Iterator[Any]:
-    """A read-only connection to the catalog, brought up to date first. Raises ArtefactError on an empty workspace."""
+    """A read-only connection to a catalog of what is there now. Raises ArtefactError on an empty workspace.
+
+    The catalog is its own, in a temporary folder: it works beside a run, and in a workspace that cannot be written.
+    """
     workspace = runner.workspace
-    if not entries(workspace, runner.rounds):
+    found = entries(workspace, runner.rounds)
+    if not found:
         raise ArtefactError("there is nothing in this workspace yet", where=str(workspace.root), try_="hardrock run")
-    connection = connect(refresh(workspace, runner.rounds), workspace.root)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    with TemporaryDirectory(prefix="hardrock-") as folder:
+        database = Path(folder) / DATABASE
+        build(database, found)
+        connection = connect(database, workspace.root)
+        try:
+            yield connection
+        finally:
+            connection.close()

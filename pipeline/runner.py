@@ -18,7 +18,7 @@ from pipeline.fingerprint import Identity, differences
 from pipeline.manifest import Manifest, Record, merge
 from pipeline.plan import Node
 from pipeline.source import FileSource, TableSource
-from pipeline.store import Building, Workspace
+from pipeline.store import Building, Workspace, storing
 from stages.errors import ArtefactError
 from stages.spec import WHOLE, Bar, Inputs, Shard, Source
 
@@ -54,7 +54,11 @@ class Runner:
 
     def __init__(self, configuration: Configuration, workspace: Workspace, device: str) -> None:
         self.configuration, self.workspace, self.device = configuration, workspace, device
-        self.rounds = max(configuration.rounds, self._rounds_there())
+        self.count_rounds()
+
+    def count_rounds(self, more: int = 0) -> None:
+        """Rounds that the configuration asks for or that are there, and `more`. Changes under another run's hands until the lock is held."""
+        self.rounds = max(self.configuration.rounds, self._rounds_there()) + more
 
     def _rounds_there(self) -> int:
         """Rounds that were trained in this workspace before, by configuration or by `hardrock round`."""
@@ -119,6 +123,7 @@ class Runner:
 
     def run(self, nodes: Sequence[Node]) -> int:
         """Brings the nodes up to date in order. Returns how many had to be run."""
+        self.workspace.keep([node.name for node in plan.nodes(self.rounds)])
         ran = 0
         for node in nodes:
             ran += self.run_node(node)
@@ -128,9 +133,9 @@ class Runner:
         """Brings one node up to date; its inputs must be. True when it had to be run."""
         inputs = self.inputs(node)
         identity = self.identity(node, inputs)
-        self.workspace.finish_swap(node.name, identity.key)
         why = self._stale(node, identity)
         if not why:
+            self.workspace.drop(node.name)
             return False
         progress.LOG.info("%s: %s", node.name, "; ".join(why))
         clock = _Clock()
@@ -157,11 +162,12 @@ class Runner:
         """Runs the pending shards and stores their parts as they come."""
         parts: dict[Shard, list[Record]] = {}
         config = self.configuration.stages[node.stage]
-        for part in local.run(plan.module(node.stage), config, inputs, context):
-            parts.setdefault(part.shard, []).append(building.store(part))
-            if part.last:
-                done[part.shard] = merge(parts.pop(part.shard))
-                building.record(part.shard, done[part.shard])
+        with storing(building.folder):
+            for part in local.run(plan.module(node.stage), config, inputs, context):
+                parts.setdefault(part.shard, []).append(building.store(part))
+                if part.last:
+                    done[part.shard] = merge(parts.pop(part.shard))
+                    building.record(part.shard, done[part.shard])
 
 
 class _Clock:

@@ -8,11 +8,11 @@ one is complete, and a killed stage goes on from its last finished shard.
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.fingerprint import sha256
-from pipeline.manifest import Manifest, Record, Stored, read
-from stages.errors import StorageError
+from pipeline.manifest import Manifest, Record, Stored, prove, proven, read, spelled
+from stages.errors import ArtefactError, HardrockError, StorageError
 from stages.spec import Part, Shard
 
 ROW_GROUP = 128 * 1024
@@ -29,16 +29,32 @@ ROW_GROUP = 128 * 1024
 
 GROUP_BYTES = 128 * 1024 * 1024
 
+OLD = ".old"
+"""Ends the name of an earlier result while it steps aside."""
+
+
+_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE)
+
+REFUSALS = (*(os.strerror(code) for code in _CODES), "PytorchStreamWriter failed")
+"""What C++ writers say when the file system refuses. FAISS, safetensors and torch raise no OSError."""
+
 
 @contextmanager
-def _storing(path: Path) -> Iterator[None]:
+def storing(path: Path) -> Iterator[None]:
     """Turns what the file system or a writing library says into a StorageError that names the path."""
     try:
         yield
-    except OSError as error:
+    except HardrockError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and not any(says in str(error) for says in REFUSALS):
+            raise
+        place = getattr(error, "filename", None) or path
         raise StorageError(
-            f"cannot write {path}",
-            got=error.strerror or error,
+            f"the file system refuses {path}"
+            if str(place) == str(path)
+            else f"the file system refuses {place}, for {path}",
+            got=getattr(error, "strerror", None) or error,
             try_="free space or mend the permissions; what was complete is intact, and the same command goes on from there",
         ) from error
 
@@ -55,8 +71,8 @@ def sync(path: Path) -> None:
 def commit(path: Path, write: Callable[[Path], None]) -> None:
     """Writes a file or a folder at `path` so that it is either whole or absent, also after a power loss."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with _storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with storing(path):
+        make(path.parent)
         remove(temporary)
         try:
             write(temporary)
@@ -66,9 +82,18 @@ def commit(path: Path, write: Callable[[Path], None]) -> None:
                 remove(path)
             temporary.rename(path)
         except BaseException:
-            remove(temporary)
+            with suppress(OSError):
+                remove(temporary)
             raise
         sync(path.parent)
+
+
+def make(folder: Path) -> None:
+    """Makes a folder and those above it; their names outlive a power loss."""
+    if not folder.is_dir():
+        make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
 
 
 def remove(path: Path) -> None:
@@ -81,8 +106,7 @@ def remove(path: Path) -> None:
 
 def commit_json(path: Path, value: Any) -> None:
     """Writes a JSON value, readable and in one spelling."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    commit(path, lambda temporary: _write_bytes(temporary, text.encode()))
+    commit(path, lambda temporary: _write_bytes(temporary, spelled(value)))
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
@@ -130,10 +154,12 @@ class Workspace:
     def swap(self, name: str) -> None:
         """Gives a complete result its final name; an earlier result steps aside first and is then removed."""
         building, final = self.building(name), self.final(name)
-        old = building.with_name(f"{building.name}.old")
-        with _storing(final):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            (building / "key").unlink(missing_ok=True)
+        old = building.with_name(f"{building.name}{OLD}")
+        with storing(final):
+            for left in ("key", "shards", "scratch"):
+                remove(building / left)
+            make(final.parent)
+            remove(self.root / "catalog.duckdb")  # its views may not fit any more
             remove(old)
             if final.exists():
                 final.rename(old)
@@ -142,11 +168,48 @@ class Workspace:
             sync(building.parent)
             remove(old)
 
-    def finish_swap(self, name: str, key: str) -> None:
-        """A kill between the renames leaves a complete result that only lacks its name: give it."""
-        manifest = read(self.building(name) / "manifest.json")
-        if manifest is not None and manifest.key == key:
-            self.swap(name)
+    def recover(self) -> None:
+        """Finishes or undoes what a killed run left: call it with the lock held, before anything is read.
+
+        A result that is complete and only lacks its name gets it. One that stepped aside for a result that never came
+        goes back. Temporaries of other runs are removed; unfinished shards stay.
+        """
+        with storing(self.root):
+            left = sorted((self.root / ".building").glob("*")) if self.root.is_dir() else []
+            for path in left:
+                name = path.name.removesuffix(OLD).replace(".", "/")
+                if not path.name.endswith(OLD) and self._is_complete(path):
+                    self.swap(name)
+            for path in left:
+                name = path.name.removesuffix(OLD).replace(".", "/")
+                if path.name.endswith(OLD) and path.exists():
+                    if self._is_complete(path) and not self.final(name).exists():
+                        make(self.final(name).parent)
+                        path.rename(self.final(name))
+                        sync(self.final(name).parent)
+                    remove(path)
+            for path in (*self.root.glob(".catalog.duckdb-*"), *self.root.glob("catalog.duckdb.tmp")):
+                remove(path)
+
+    def _is_complete(self, folder: Path) -> bool:
+        try:
+            return read(folder / "manifest.json") is not None
+        except ArtefactError:
+            remove(folder / "manifest.json")
+            return False
+
+    def drop(self, name: str) -> None:
+        """Removes what was begun of a result that is not wanted any more."""
+        with storing(self.building(name)):
+            remove(self.building(name))
+
+    def keep(self, names: Sequence[str]) -> None:
+        """Removes what was begun for other results than the named ones."""
+        known = {self.building(name) for name in names}
+        with storing(self.root):
+            for path in (self.root / ".building").glob("*"):
+                if path not in known:
+                    remove(path)
 
 
 class Building:
@@ -157,32 +220,39 @@ class Building:
         self.folder = workspace.building(name)
         self.scratch = self.folder / "scratch"
         self._records = self.folder / "shards"
-        with _storing(self.folder):
+        with storing(self.folder):
             mark = self.folder / "key"
-            if not mark.is_file() or mark.read_text() != key:
+            if not mark.is_file() or mark.read_bytes() != key.encode():
                 remove(self.folder)
-                self.scratch.mkdir(parents=True)
-                self._records.mkdir()
+                make(self.folder)
                 commit(mark, lambda path: _write_bytes(path, key.encode()))
-            self.scratch.mkdir(exist_ok=True)
+            make(self.scratch)
+            make(self._records)
         self._parts: dict[str, int] = {}
 
     def finished(self, shards: Sequence[Shard]) -> dict[Shard, Record]:
         """The shards that an earlier run has stored whole. Every other file left behind is removed."""
         done: dict[Shard, Record] = {}
-        for shard in shards:
-            path = self._records / f"{shard}.json"
-            if path.is_file():
-                record = Record.from_json(json.loads(path.read_text()))
-                if all(self._whole(stored) for stored in record.stored()):
+        with storing(self.folder):
+            for shard in shards:
+                record = self._recorded(shard)
+                if record is not None and all(self._whole(stored) for stored in record.stored()):
                     done[shard] = record
-        known = {self.folder / stored.file for record in done.values() for stored in record.stored()}
-        known |= {self._records / f"{shard}.json" for shard in done}
-        for path in sorted(self.folder.rglob("*")):
-            inside = self.scratch in path.parents or path in (self.scratch, self._records, self.folder / "key")
-            if path.is_file() and not inside and path not in known:
-                remove(path)
+            known = {self.folder / stored.file for record in done.values() for stored in record.stored()}
+            known |= {self._records / f"{shard}.json" for shard in done}
+            for path in sorted(self.folder.rglob("*")):
+                inside = self.scratch in path.parents or path in (self.scratch, self._records, self.folder / "key")
+                if path.is_file() and not inside and path not in known:
+                    remove(path)
         return done
+
+    def _recorded(self, shard: Shard) -> Record | None:
+        """What was stored of a shard; None when it is not finished, or when its record is damaged."""
+        path = self._records / f"{shard}.json"
+        try:
+            return Record.from_json(proven(path.read_bytes())) if path.is_file() else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
 
     def _whole(self, stored: Stored) -> bool:
         path = self.folder / stored.file
@@ -215,13 +285,10 @@ class Building:
 
     def record(self, shard: Shard, record: Record) -> None:
         """Marks a shard as finished."""
-        commit_json(self._records / f"{shard}.json", record.as_json())
+        commit_json(self._records / f"{shard}.json", prove(record.as_json()))
 
     def complete(self, manifest: Manifest, run: dict[str, Any]) -> None:
         """Writes the manifest last and gives the folder its final name."""
-        with _storing(self.folder):
-            remove(self._records)
-            remove(self.scratch)
         commit_json(self.folder / "run.json", run)
         commit_json(self.folder / "manifest.json", manifest.as_json())
         self.workspace.swap(self.name)

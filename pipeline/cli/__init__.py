@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,7 @@ COMMANDS = {
     **{name: (f"pipeline.cli.run:{name}", says) for name, says in STAGES.items()},
     "status": ("pipeline.cli.look:status", "Say which stages are fresh or stale, and why."),
     "plan": ("pipeline.cli.look:plan", "List what a run would do."),
+    "verify": ("pipeline.cli.verify:verify", "Check every file of the workspace against its sha256."),
     "show": ("pipeline.cli.look:show", "Show one query: positives, candidates, verdicts."),
     "sql": ("pipeline.cli.look:sql", "Query the workspace with DuckDB."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check versions, hardware and devices."),
@@ -100,4 +102,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from pipeline.cli.guard import guarded
 
-    sys.exit(guarded(lambda: cli(standalone_mode=False)))
+    code = guarded(lambda: cli(standalone_mode=False))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the code stands: nothing may change it while the process ends
+    sys.exit(code)

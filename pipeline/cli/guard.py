@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -11,20 +12,30 @@ from typing import Any
 
 import click
 
-from stages.errors import HardrockError
+from stages.errors import HardrockError, ResourceError, StorageError
 
 
 class Terminated(BaseException):
     """SIGTERM has come."""
 
 
-def guarded(command: Callable[[], Any]) -> int:
-    """Runs a command and returns its exit code; a person sees a message, never a traceback for a fault of theirs."""
+def guarded(command: Callable[[], Any]) -> int:  # noqa: PLR0911  a code for each way to end
+    """Runs a command and returns its exit code; a person sees a message, never a traceback for a fault of theirs.
 
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+    The first Ctrl-C or SIGTERM unwinds in order. The second, whatever the first is busy with, ends the process at once:
+    what a workspace shows is whole at any moment.
+    """
+    asked: list[int] = []
 
-    signal.signal(signal.SIGTERM, terminate)
+    def stop(number: int, frame: FrameType | None) -> None:
+        if asked:
+            os.write(2, (_stopped(asked[0]) + "\n").encode())
+            os._exit(128 + asked[0])
+        asked.append(number)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     try:
         command()
     except HardrockError as error:
@@ -34,12 +45,26 @@ def guarded(command: Callable[[], Any]) -> int:
         if isinstance(error, click.ClickException):
             error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort, Terminated) as stop:
-        how, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
-        again = " ".join(["hardrock", *sys.argv[1:]])
-        click.echo(f"{how}: what was finished is kept. Go on with: {again}", err=True)
-        return code
+    except (KeyboardInterrupt, click.Abort, Terminated) as error:
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        click.echo(_stopped(number), err=True)
+        return 128 + number
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, MemoryError) as error:
+        refused = _refused(error)
+        click.echo(f"error: {refused}", err=True)
+        return refused.exit_code
     return 0
+
+
+def _stopped(number: int) -> str:
+    how = "terminated" if number == signal.SIGTERM else "interrupted"
+    return f"{how}: what was finished is kept. Go on with: {shlex.join(['hardrock', *sys.argv[1:]])}"
+
+
+def _refused(error: OSError | MemoryError) -> HardrockError:
+    if isinstance(error, MemoryError):
+        return ResourceError("there is not enough memory", try_="smaller shards or batches, or a larger machine")
+    return StorageError("the file system refuses", where=error.filename, got=error.strerror or error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -14,17 +13,22 @@ from pipeline.cli.session import runner
 from pipeline.lock import locked
 from pipeline.plan import Node
 from pipeline.progress import LOG, start_logging
-from pipeline.publish import refresh
+from pipeline.publish import catalog, refresh
 from pipeline.runner import Runner
 from stages.errors import ConfigError
 
 
-def bring(made: Runner, choose: Callable[[list[Node]], set[Node]]) -> None:
-    """Runs the chosen nodes and what they need, under the workspace's lock, and brings the catalog up to date."""
+def bring(made: Runner, choose: Callable[[list[Node]], set[Node]], more: int = 0) -> None:
+    """Runs the chosen nodes and what they need, under the workspace's lock, and brings the catalog up to date.
+
+    `more` rounds are added to those that are there.
+    """
     with locked(made.workspace.root):
         start_logging(made.workspace.root)
+        made.workspace.recover()
+        made.count_rounds(more)
         ran = made.run(plan.upstream(choose(plan.nodes(made.rounds)), made.rounds))
-        if ran:
+        if ran or not catalog(made.workspace).exists():
             refresh(made.workspace, made.rounds)
         LOG.info("%s: %s", made.workspace.root, f"{ran} stages run" if ran else "all fresh, nothing to do")
 
@@ -42,10 +46,7 @@ def run(rounds: int | None, overrides: tuple[str, ...], **given: Any) -> None:
 @options
 def another_round(**given: Any) -> None:
     """Open one more round: mine again with the trained model, train on what it finds, evaluate."""
-    made = runner(**given)
-    made.configuration = replace(made.configuration, rounds=made.rounds + 1)
-    made.rounds += 1
-    bring(made, set)
+    bring(runner(**given), set, more=1)
 
 
 def _stage(name: str, says: str) -> click.Command:

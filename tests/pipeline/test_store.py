@@ -117,7 +117,7 @@ def test_a_kill_around_the_last_renames_loses_nothing(tmp_path, monkeypatch, old
         with pytest.raises(KeyboardInterrupt):
             complete(workspace, "round-00/sample", [Part(WHOLE, {"shortfall": MORE})], identity(negatives=6))
     assert workspace.final("round-00/sample").exists() != old_stepped_aside
-    workspace.finish_swap("round-00/sample", identity(negatives=6).key)
+    workspace.recover()
     manifest = workspace.manifest("round-00/sample")
     assert manifest.key == identity(negatives=6).key
     assert (
