@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,28 @@ class Searcher(Protocol):
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 (m, k) in descending order and rows int64 (m, k) for queries float32 (m, d); row -1 is no hit."""
+        ...
+
+
+class Candidates(NamedTuple):
+    """Documents that can be among the best of each query, with a proof that no others can."""
+
+    offsets: np.ndarray
+    """int64 (m + 1,): where each query's candidates begin."""
+    rows: np.ndarray
+    """int64 (t,), without repetition for a query."""
+    least: np.ndarray
+    """float64 (t,): a lower bound of each score."""
+    limits: np.ndarray
+    """float64 (m,): a document that is not here scores at most this, or less than k of the candidates by a step of the grid."""
+
+
+@runtime_checkable
+class Joined(Protocol):
+    """A searcher that leaves the scoring to float64: what it finds is scored once, and proven complete by its bounds."""
+
+    def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Candidates:
+        """For queries float32 (m, d) whose k best are sought: with `fetch` = n all documents, and the fewer the faster."""
         ...
 
 
@@ -148,11 +170,19 @@ def score_pairs(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarra
     pair's score is the same to the bit in whatever block it is computed.
     """
     scores = np.empty(len(i), dtype=np.float64)
-    for start in range(0, len(i), _PAIRS):
-        part = slice(start, start + _PAIRS)
-        products = right[j[part]].astype(np.float64)
-        products *= left[i[part]]
-        scores[part] = products.sum(axis=1)
+    products = np.empty((min(_PAIRS, len(i)), right.shape[1]), dtype=np.float64)
+    # Pairs of one query follow each other, as a rule: runs save a copy of its vector for each pair.
+    ends = np.append(np.flatnonzero(np.diff(i)) + 1, len(i)) if len(i) else i
+    start = 0
+    for end in ends.tolist():
+        query = left[i[start]].astype(np.float64)
+        for low in range(start, end, _PAIRS):
+            high = min(low + _PAIRS, end)
+            block = products[: high - low]
+            block[:] = right[j[low:high]]
+            block *= query
+            np.add.reduce(block, axis=1, out=scores[low:high])
+        start = end
     return np.rint(scores / GRID) * GRID + 0.0  # which makes -0.0 a plain 0
 
 
@@ -183,6 +213,8 @@ def certified_search(
     `longest(corpus)`, when it is known. Raises ArtefactError when the searcher's scores are not those of `corpus`.
     """
     k = min(depth, len(corpus))
+    if exact and isinstance(searcher, Joined):
+        return _join(searcher, queries, corpus, k)
     rows = np.full((len(queries), k), -1, dtype=np.int32)
     scores = np.full((len(queries), k), -np.inf)
     deepened = 0
@@ -202,6 +234,51 @@ def certified_search(
             deepened = len(todo)
         fetch = min(len(corpus), 2 * fetch)
     return Hits(rows, scores, {"deepened": deepened, "missing": int((rows < 0).sum())})
+
+
+def _join(searcher: Joined, queries: np.ndarray, corpus: np.ndarray, k: int) -> Hits:
+    """The k best. How often a query is asked for again hangs on the processor, so it is not counted."""
+    rows = np.full((len(queries), k), -1, dtype=np.int32)
+    scores = np.full((len(queries), k), -np.inf)
+    todo, fetch = np.arange(len(queries) if k else 0), k
+    while len(todo):
+        unsafe = []
+        for part in np.array_split(todo, -(-len(todo) * 2 * fetch // _HITS)):
+            found = searcher.candidates(queries[part], k, fetch)
+            safe = _settle(found, queries[part], corpus, k)
+            rows[part], scores[part] = safe.rows, safe.scores
+            unsafe.append(part[~safe.certain])
+        todo = np.concatenate(unsafe)
+        fetch = min(len(corpus), 4 * fetch)
+    return Hits(rows, scores, {"deepened": 0, "missing": 0})
+
+
+class _Settled(NamedTuple):
+    rows: np.ndarray
+    scores: np.ndarray
+    certain: np.ndarray  # bool (m,)
+
+
+def _settle(found: Candidates, queries: np.ndarray, corpus: np.ndarray, k: int) -> _Settled:
+    """The k best of the candidates by float64 score. Raises ArtefactError when a score breaks its bound."""
+    counts = np.diff(found.offsets)
+    owner = np.repeat(np.arange(len(queries)), counts)
+    exact = score_pairs(queries, corpus, owner, found.rows)
+    if (exact < found.least).any():
+        worst = int(np.argmin(exact - found.least))
+        raise ArtefactError(
+            "the index's scores are not those of the stored vectors",
+            got=f"at least {found.least[worst]} from the index, {exact[worst]} from the vectors",
+            try_="run the index stage again",
+        )
+    order = np.lexsort((found.rows, -exact, owner))
+    rows = np.full((len(queries), k), -1, dtype=np.int32)
+    scores = np.full((len(queries), k), -np.inf)
+    rank = np.arange(len(owner)) - np.repeat(found.offsets[:-1], counts)
+    best = order[rank < k]
+    place = owner[best], rank[rank < k]
+    rows[place], scores[place] = found.rows[best], exact[best]
+    return _Settled(rows, scores, scores[:, -1] > found.limits)
 
 
 def _search_block(
