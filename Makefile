@@ -10,7 +10,7 @@ export HARDROCK_WORKSPACE := $(WORKSPACE)
 export HARDROCK_DEVICE := $(or $(DEVICE),auto)
 export HARDROCK_LIMIT := $(LIMIT)
 
-STAGES := ingest embed index mine judge sample export train evaluate report
+STAGES := ingest embed index mine judge estimate sample export train evaluate report
 
 .DEFAULT_GOAL := all
 .PHONY: all help setup $(STAGES) round status plan test lint bench sql clean
@@ -37,6 +37,7 @@ embed: setup ## corpus and queries → vectors
 index: setup ## vectors → an index and its measured recall
 mine: setup ## candidates for every training query
 judge: setup ## a verdict for every candidate
+estimate: setup ## how many false negatives pass, with an interval
 sample: setup ## negatives among what was kept
 export: setup ## files that other trainers load
 train: setup ## triplets → a trained retriever

@@ -19,6 +19,7 @@ STAGES = {
     "index": "Build the index and measure its recall.",
     "mine": "Search candidates for every training query.",
     "judge": "Label each candidate: kept, or why not.",
+    "estimate": "Estimate how many false negatives pass.",
     "sample": "Choose negatives among what was kept.",
     "export": "Write files that other trainers load.",
     "train": "Train the retriever on the triplets.",
@@ -33,6 +34,8 @@ COMMANDS = {
     "status": ("pipeline.cli.look:status", "Say which stages are fresh or stale, and why."),
     "plan": ("pipeline.cli.look:plan", "List what a run would do."),
     "show": ("pipeline.cli.look:show", "Show one query: positives, candidates, verdicts."),
+    "calibrate": ("pipeline.cli.calibrate:calibrate", "Find the threshold of a filter for a wanted leak rate."),
+    "what-if": ("pipeline.cli.what_if:what_if", "Try other rules on the stored scores, and change nothing."),
     "sql": ("pipeline.cli.look:sql", "Query the workspace with DuckDB."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check versions, hardware and devices."),
 }
