@@ -10,10 +10,10 @@ export HARDROCK_WORKSPACE := $(WORKSPACE)
 export HARDROCK_DEVICE := $(or $(DEVICE),auto)
 export HARDROCK_LIMIT := $(LIMIT)
 
-STAGES := ingest embed index mine judge deepen sample export train evaluate report
+STAGES := ingest embed index mine judge deepen estimate sample export train evaluate report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round status plan verify test test-faults lint bench sql clean
+.PHONY: all help setup $(STAGES) round status plan verify test test-faults lint bench bench-mining sql clean
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -38,6 +38,7 @@ index: setup ## vectors → an index and its measured recall
 mine: setup ## candidates for every training query
 judge: setup ## a verdict for every candidate
 deepen: setup ## a deeper search where too little was kept
+estimate: setup ## how many false negatives pass, with an interval
 sample: setup ## negatives among what was kept
 export: setup ## files that other trainers load
 train: setup ## triplets → a trained retriever

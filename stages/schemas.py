@@ -162,6 +162,29 @@ SHORTFALL = pa.schema(
     ]
 )  # pairs with got < wanted only, ordered by (query_row, positive_row)
 
+ESTIMATES = pa.schema(
+    [
+        _field("round", pa.int32(), "round whose model found the candidates"),
+        _field("estimator", NAME, "hidden_positive, or the proxy hierarchy: relatives of positives"),
+        _field("filter", NAME, "a filter alone, or all of them"),
+        _field("band", NAME, "overall, rank, or gap: (p - s)/|p|, how far a score s is below the positive's p"),
+        _field("lower", pa.float64(), "lowest value of the band; null is open", null=True),
+        _field("upper", pa.float64(), "first value above the band; null is open", null=True),
+        _field("queries", pa.int64(), "different queries with a relevant candidate that the judge does not know"),
+        _field("hidden", pa.int64(), "relevant candidates that the judge does not know"),
+        _field("leaked", pa.int64(), "of those, kept as negatives"),
+        _field("rate", pa.float64(), "leaked / hidden", null=True),
+        _field("low", pa.float64(), "95% interval of the rate, lower end", null=True),
+        _field("high", pa.float64(), "95% interval of the rate, upper end", null=True),
+        _field("unjudged", pa.int64(), "candidates of which it is not known whether they are relevant; none for hierarchy"),
+        _field("unjudged_dropped", pa.int64(), "of those, thrown away"),
+        _field("negatives", pa.int64(), "candidates known to be not relevant; for hierarchy, those without relation"),
+        _field("negatives_dropped", pa.int64(), "of those, thrown away"),
+        _field("false_negatives", pa.float64(), "estimated share of the kept that is relevant; for hierarchy, of relatives", null=True),
+        _field("false_negatives_at_most", pa.float64(), "upper bound of that share", null=True),
+    ]
+)  # ordered by estimator, filter in the order of judging with all at the end, band, lower
+
 HITS = pa.schema(
     [
         _field("system", NAME, "dense or bm25"),
@@ -223,6 +246,7 @@ TABLES: dict[str, pa.Schema] = {
     "deepened": JUDGED,
     "triplets": TRIPLETS,
     "shortfall": SHORTFALL,
+    "estimates": ESTIMATES,
     "hits": HITS,
     "metrics": METRICS,
     "comparisons": COMPARISONS,

@@ -21,6 +21,7 @@ STAGES = {
     "mine": "Search candidates for every training query.",
     "judge": "Label each candidate: kept, or why not.",
     "deepen": "Search deeper for queries that keep too little.",
+    "estimate": "Estimate how many false negatives pass.",
     "sample": "Choose negatives among what was kept.",
     "export": "Write files that other trainers load.",
     "train": "Train the retriever on the triplets.",
@@ -36,6 +37,8 @@ COMMANDS = {
     "plan": ("pipeline.cli.look:plan", "List what a run would do."),
     "verify": ("pipeline.cli.verify:verify", "Check every file of the workspace against its sha256."),
     "show": ("pipeline.cli.look:show", "Show one query: positives, candidates, verdicts."),
+    "calibrate": ("pipeline.cli.calibrate:calibrate", "Find the threshold of a filter for a wanted leak rate."),
+    "what-if": ("pipeline.cli.what_if:what_if", "Try other rules on the stored scores, and change nothing."),
     "sql": ("pipeline.cli.look:sql", "Query the workspace with DuckDB."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check versions, hardware and devices."),
 }

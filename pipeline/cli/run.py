@@ -72,6 +72,7 @@ def _stage(name: str, says: str) -> click.Command:
     return command
 
 
-ingest, embed, index, mine, judge, deepen, sample, export, train, evaluate, report = (
-    _stage(name, says) for name, says in STAGES.items()
-)
+def __getattr__(name: str) -> click.Command:
+    if name in STAGES:
+        return _stage(name, STAGES[name])
+    raise AttributeError(name)
