@@ -18,11 +18,12 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from stages.arrays import coded
+from stages.documents import StoredDocuments
 from stages.errors import ArtefactError, ConfigError
 from stages.filters.known_positive import KnownPositive
 from stages.filters.relative_margin import RelativeMargin
 from stages.filters.same_text import SameText
-from stages.judging import KEPT, Candidates, Known, Labels, ascending, numbers, spread
+from stages.judging import KEPT, Candidates, Documents, Known, Labels, ascending, numbers, spread
 from stages.registry import ManyOf
 from stages.schemas import EVIDENCE, JUDGED
 from stages.settings import Settings
@@ -77,7 +78,7 @@ SPEC = Spec(
     name="judge",
     version=1,
     config=JudgeConfig,
-    inputs=("corpus", "queries", "qrels", "candidates", "positives"),
+    inputs=("corpus", "queries", "qrels", "corpus_vectors", "candidates", "positives"),
     tables=("judged",),
     shards=shards,
 )
@@ -95,13 +96,13 @@ def run(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterator[Part]
             got=f"{len(candidates.parts)} parts and {len(positives.parts)} parts",
             try_="mine again",
         )
-    known = _known(inputs)
+    known, documents = _known(inputs), StoredDocuments(inputs)
     queries = without = 0
     with context.progress("judge", len(context.shards)) as bar:
         for shard in context.shards:
             found = candidates.read(part=candidates.parts[shard.index])
             held = positives.read(["query_row", "positive_row", "score"], part=positives.parts[shard.index])
-            table, counters = judge(config, known, found, held, str(shard))
+            table, counters = judge(config, known, found, held, str(shard), documents=documents)
             queries, without = queries + counters["queries"], without + counters["queries_without_kept"]
             last = shard == context.shards[-1]
             yield Part(shard, {"judged": table}, counters=counters, facts=_facts(config) if last else {})
@@ -111,9 +112,18 @@ def run(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterator[Part]
 
 
 def judge(
-    config: JudgeConfig, known: Known, found: pa.Table, held: pa.Table, where: str
+    config: JudgeConfig,
+    known: Known,
+    found: pa.Table,
+    held: pa.Table,
+    where: str,
+    *,
+    documents: Documents | None = None,
 ) -> tuple[pa.Table, dict[str, int]]:
-    """One part of the candidates, judged, and its counters. `held` are the positives of the same queries."""
+    """One part of the candidates, judged, and its counters. `held` are the positives of the same queries.
+
+    `documents` may be left out where no filter asks for texts, vectors or counts.
+    """
     _check(known, found, held, where)
     row, query, positive, score = _held_against(config.comparison, found, held)
     found = found if len(row) == found.num_rows else found.take(pa.array(row))
@@ -125,6 +135,7 @@ def judge(
         found["score"].to_numpy(),
         positive,
         score,
+        documents,
     )
     verdict, evidence = _decide(config.filters, candidates)
     counts = np.bincount(verdict, minlength=len(config.filters) + 1)

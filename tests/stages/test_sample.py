@@ -11,10 +11,9 @@ from stages import sample
 from stages.errors import ArtefactError, ConfigError, YieldError
 from stages.filters.rank_window import RankWindow
 from stages.samplers.random import Random
-from stages.samplers.top import Top
 from stages.settings import parse
 from tests import reference_judge as reference
-from tests.judging_world import FILTERS, draw, inputs_of_sample, members, sampled, world
+from tests.judging_world import FILTERS, SAMPLERS, draw, inputs_of_sample, members, sampled, world
 from tests.support import Table
 
 MODES = ("least_positive", "per_positive")
@@ -25,16 +24,16 @@ def pairs_of(result) -> list[tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("comparison", MODES)
-@pytest.mark.parametrize("sampler", [Top(), Random()], ids=["top", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: s["name"])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_triplet_is_that_of_the_reference(comparison, sampler, seed):
     drawn = draw(Generator(seed), documents=60, queries=40, depth=30)
     filters = [FILTERS[0], FILTERS[1], FILTERS[4]] if seed else FILTERS[:2]
     inputs = inputs_of_sample(drawn, cuts=[7, 7, 30], comparison=comparison, filters=members(filters))
-    result = sampled(inputs, sampler=sampler, negatives=4, seed=seed, round=2)
+    result = sampled(inputs, sampler=members([sampler], "samplers")[0], negatives=4, seed=seed, round=2)
     rows = reference.judge(drawn, comparison, filters)
     triplets, shortfall = reference.sample(
-        drawn, rows, comparison=comparison, sampler=sampler.name, negatives=4, seed=seed, round=2
+        drawn, rows, comparison=comparison, sampler=sampler, negatives=4, seed=seed, round=2
     )
     assert reference.comparable(result.rows("triplets")) == reference.comparable(triplets)
     assert result.rows("shortfall") == shortfall
@@ -94,7 +93,14 @@ def test_what_is_missing_is_reported_and_never_filled_up():
         {"query_row": 2, "positive_row": 7, "wanted": 2, "got": 0},
         {"query_row": 2, "positive_row": 8, "wanted": 2, "got": 0},
     ]
-    assert result.counters == {"pairs": 4, "pairs_full": 1, "pairs_short": 1, "pairs_empty": 2, "triplets": 3}
+    assert result.counters == {
+        "pairs": 4,
+        "pairs_full": 1,
+        "pairs_short": 1,
+        "pairs_empty": 2,
+        "triplets": 3,
+        "kept_not_finite": 0,
+    }
     assert result.messages == ["3 of 4 (query, positive) pairs get fewer than 2 negatives"]
 
 
