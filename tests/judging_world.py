@@ -97,7 +97,7 @@ class World:
         }
 
 
-WORDS = "one two three four five six seven eight nine ten".split()
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 ENDINGS = ["", " Eleven.", " eleven twelve", " eleven!", " thirteen", " eleven twelve thirteen fourteen"]
 
 

@@ -33,4 +33,6 @@ class Simans(Member):
 
     def choose(self, pool: Pool, negatives: int, seed: int) -> np.ndarray:
         distance = pool.score - pool.positive_score[pool.pair] + self.b
-        return draw(pool, negatives, -self.a * distance**2, seed)
+        with np.errstate(invalid="ignore"):  # 0 · ∞, which is no weight
+            log_weight = -self.a * distance**2
+        return draw(pool, negatives, log_weight, seed)

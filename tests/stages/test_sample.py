@@ -211,3 +211,35 @@ def test_the_defaults():
     expected = {"sampler": {"name": "top"}, "negatives": 5, "seed": 0, "min_yield": 0.5}
     assert sample.SampleConfig().semantic() == expected
     assert parse(sample.SampleConfig, {"sampler": {"name": "random"}}, "sample").sampler == Random()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: s["name"])
+def test_a_candidate_whose_score_is_not_finite_is_never_a_negative(sampler):
+    found = {1: math.inf, 2: math.nan, 3: -math.inf, 4: 0.2}
+    given = world(9, {0: {"positives": {0: 0.9}, "found": found}, 1: {"positives": {5: 0.9}, "found": {6: -math.inf}}})
+    result = sampled(inputs_of_sample(given, filters=()), sampler=members([sampler], "samplers")[0], negatives=4)
+    assert pairs_of(result) == [(0, 0, 4)]
+    assert result.counters["kept_not_finite"] == 4
+    assert [row["got"] for row in result.rows("shortfall")] == [1, 0]
+    assert result.messages[0] == "4 kept candidates have no finite score, and are left out"
+
+
+def test_scores_that_are_not_finite_do_not_count_as_yield():
+    given = world(9, {0: {"positives": {0: 0.9}, "found": {1: -math.inf}}})
+    with pytest.raises(YieldError):
+        sampled(inputs_of_sample(given, filters=()), min_yield=0.5)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: s["name"])
+def test_a_positive_that_was_not_found_still_gets_its_negatives(sampler):
+    given = world(5, {0: {"positives": {0: 0.05}, "found": {1: 0.02, 2: 0.9}}})
+    result = sampled(inputs_of_sample(given), sampler=members([sampler], "samplers")[0], negatives=1)
+    assert pairs_of(result) == [(0, 0, 1)]
+
+
+def test_a_rank_window_and_the_random_sampler_are_the_rule_of_ance():
+    """Uniform among the ranks up to 200; here 4, with the positive at rank 1."""
+    given = world(30, {0: {"positives": {0: 0.9}, "found": {0: 0.9} | {d: 0.9 - d / 50 for d in range(1, 12)}}})
+    inputs = inputs_of_sample(given, filters=(RankWindow(max=4),))
+    chosen = {pairs_of(sampled(inputs, sampler=Random(), negatives=1, seed=seed))[0][2] for seed in range(40)}
+    assert chosen == {1, 2, 3}
