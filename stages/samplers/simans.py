@@ -1,6 +1,6 @@
 """Ambiguous negatives: those whose score lies near the positive's are the likeliest.
 
-SimANS (arXiv 2210.11773, equation 5). Weight: w = exp(−a·(s − p + b)²), with p the score of the pair's own positive; drawn
+SimANS (arXiv 2210.11773). Weight: w = exp(−a·(s − p + b)²), with p the score of the pair's own positive; drawn
 without replacement. A positive without a score leaves the rule without a weight: its pair gets nothing and is counted
 as short.
 """
