@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from stages.arrays import repeated
+from stages.documents import StoredDocuments
 from stages.errors import ArtefactError
 from stages.fusion import Union
 from stages.judging import KEPT, Known, numbers
@@ -74,7 +75,7 @@ SPEC = Spec(
     version=1,
     config=DeepenConfig,
     facts_of=("judged", "corpus.faiss"),
-    inputs=("corpus", "queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss", "judged", "positives"),
+    inputs=("corpus", "queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss", "candidates", "judged", "positives"),
     tables=("deepened",),
     shards=shards,
     resources=frozenset({"cpu", "memory"}),
@@ -158,6 +159,7 @@ class _Deep:
 
     rules: _Rules
     known: Known
+    documents: StoredDocuments
     vectors: np.ndarray  # float32 (n, d)
     longest: float
     searcher: Searcher
@@ -167,7 +169,7 @@ class _Deep:
     def open(cls, inputs: Inputs, rules: _Rules) -> _Deep:
         values = load_vectors(inputs["corpus_vectors"], inputs["corpus.faiss"])
         searcher, exact = open_index(inputs["corpus.faiss"], *values.shape)
-        return cls(rules, known_of(inputs), values, longest(values), searcher, exact)
+        return cls(rules, known_of(inputs), StoredDocuments(inputs), values, longest(values), searcher, exact)
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,8 @@ def _judged(deep: _Deep, starved: _Starved, todo: np.ndarray, depth: int) -> pa.
         schema=CANDIDATES,
     )
     held = starved.held.filter(pa.array(np.isin(starved.held["query_row"].to_numpy(), starved.rows[todo])))
-    return judge(deep.rules, deep.known, found, held, f"deepen, part {starved.where}")[0]
+    where = f"deepen, part {starved.where}"
+    return judge(deep.rules, deep.known, found, held, where, documents=deep.documents)[0]
 
 
 def _found_by(rank: np.ndarray, score: np.ndarray) -> pa.ListArray:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from stages.documents import StoredDocuments
 from stages.errors import ArtefactError, ConfigError
 from stages.filters.known_positive import KnownPositive
 from stages.filters.relative_margin import RelativeMargin
@@ -60,7 +61,7 @@ SPEC = Spec(
     name="judge",
     version=1,
     config=JudgeConfig,
-    inputs=("corpus", "queries", "qrels", "candidates", "positives"),
+    inputs=("corpus", "queries", "qrels", "corpus_vectors", "candidates", "positives"),
     tables=("judged",),
     shards=shards,
 )
@@ -78,13 +79,13 @@ def run(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterator[Part]
             got=f"{len(candidates.parts)} parts and {len(positives.parts)} parts",
             try_="mine again",
         )
-    known = known_of(inputs)
+    known, documents = known_of(inputs), StoredDocuments(inputs)
     queries = without = 0
     with context.progress("judge", len(context.shards)) as bar:
         for shard in context.shards:
             found = candidates.read(part=candidates.parts[shard.index])
             held = positives.read(["query_row", "positive_row", "score"], part=positives.parts[shard.index])
-            table, counters = judge(config, known, found, held, str(shard))
+            table, counters = judge(config, known, found, held, str(shard), documents=documents)
             queries, without = queries + counters["queries"], without + counters["queries_without_kept"]
             last = shard == context.shards[-1]
             yield Part(shard, {"judged": table}, counters=counters, facts=_facts(config) if last else {})

@@ -6,11 +6,15 @@ query with the same text. A positive's duplicates, the documents with its text, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+
+from stages.errors import ArtefactError
 
 KEPT = "kept"
 """The verdict of a candidate that no filter drops."""
@@ -98,6 +102,39 @@ class Known:
             Lookup.highest(same, doc_row[relevant]),
         )
 
+    def positives_of(self, query_text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The known positives of queries with the texts (m,), one document for each text among them, the highest row.
+
+        Returns doc_row int32 (sum over m,), and for each its place among the m, int64, ascending.
+        """
+        first = np.searchsorted(self.positives.keys, query_text * self.texts)
+        end = np.searchsorted(self.positives.keys, (query_text + 1) * self.texts)
+        place, run = spread(first, end - first)
+        return self.positives.values[place].astype(np.int32), run
+
+
+class Documents(Protocol):
+    """More of the documents, for rules that ask for it: read then, and not before.
+
+    Blocks of rows are read in one pass, and all rows together must be ascending and without repetition.
+    """
+
+    cache: dict[Any, Any]
+    """What a rule keeps from one part to the next, under a key of its own."""
+
+    @property
+    def occurrences(self) -> tuple[np.ndarray, int]:
+        """How many queries have each document among their candidates, int64 (D,), and how many queries have any."""
+        ...
+
+    def texts(self, blocks: Sequence[np.ndarray]) -> Iterator[pa.Array]:
+        """What is encoded of each block's documents, title and text: large_string (n,)."""
+        ...
+
+    def vectors(self, blocks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """The vectors of each block's documents: float32 (n, d)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -110,6 +147,19 @@ class Candidates:
     score: np.ndarray  # float64 (n,)
     positive_row: np.ndarray  # int32 (n,), -1 where there is none
     positive_score: np.ndarray  # float64 (n,), NaN where it is not known
+    documents: Documents | None = None
+
+    @property
+    def corpus(self) -> Documents:
+        """Texts, vectors and occurrences. Raises ArtefactError where only the candidates are at hand."""
+        if self.documents is None:
+            raise ArtefactError(
+                "a filter needs texts, vectors or counts of the documents",
+                where="judge.filters",
+                got="candidates and qrels alone",
+                try_="run the judge stage",
+            )
+        return self.documents
 
     @cached_property
     def relevance(self) -> np.ndarray:

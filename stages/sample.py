@@ -1,7 +1,8 @@
 """Chooses negatives for each (query, positive) pair among the candidates that were kept, the deepened ones among them.
 
 A pair that has fewer than were asked for gets what there is and a row in `shortfall`; it is never filled up. When too few
-pairs get any, the stage ends with a table of reasons and exit code 4.
+pairs get any, the stage ends with a table of reasons and exit code 4. A candidate whose score is not finite is never a
+negative, whatever judged it: it is counted as `kept_not_finite`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def shards(config: SampleConfig, inputs: Inputs) -> tuple[Shard, ...]:
 
 SPEC = Spec(
     name="sample",
-    version=1,
+    version=2,
     config=SampleConfig,
     facts_of=("judged",),
     inputs=("judged", "deepened", "positives", "queries"),
@@ -97,13 +98,16 @@ def run(config: SampleConfig, inputs: Inputs, context: Context) -> Iterator[Part
         return
     if context.shards[-1] == shards(config, inputs)[-1]:
         _check_yield(config, inputs)
-    pairs = short = 0
+    pairs = short = not_finite = 0
     with context.progress("sample", len(context.shards)) as bar:
         for shard in context.shards:
             tables, counters = _sample(config, inputs, shard, context.round)
             pairs, short = pairs + counters["pairs"], short + counters["pairs_short"] + counters["pairs_empty"]
+            not_finite += counters["kept_not_finite"]
             yield Part(shard, tables, counters=counters)
             bar.advance()
+    if not_finite:
+        context.log(f"{not_finite:,} kept candidates have no finite score, and are left out")
     if short:
         context.log(f"{short:,} of {pairs:,} (query, positive) pairs get fewer than {config.negatives} negatives")
 
@@ -111,7 +115,7 @@ def run(config: SampleConfig, inputs: Inputs, context: Context) -> Iterator[Part
 def _sample(
     config: SampleConfig, inputs: Inputs, shard: Shard, round: int
 ) -> tuple[dict[str, pa.Table], dict[str, int]]:
-    pairs, kept = _match(inputs, shard.index, ("doc_row", "rank", "score"))
+    pairs, kept, not_finite = _match(inputs, shard.index, ("doc_row", "rank"))
     rows, pair = spread(pairs.starts, pairs.counts)
     pool = Pool(
         pairs.query_row,
@@ -132,6 +136,7 @@ def _sample(
         "pairs_short": int(np.count_nonzero((got > 0) & (got < config.negatives))),
         "pairs_empty": int(np.count_nonzero(got == 0)),
         "triplets": len(chosen),
+        "kept_not_finite": not_finite,
     }
     return {"triplets": _triplets(config, pool, chosen, round), "shortfall": _shortfall(config, pool, got)}, counters
 
@@ -159,10 +164,11 @@ def _shortfall(config: SampleConfig, pool: Pool, got: np.ndarray) -> pa.Table:
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=SHORTFALL)
 
 
-def _match(inputs: Inputs, index: int, columns: tuple[str, ...]) -> tuple[Pairs, pa.Table]:
-    """The pairs of a part and its kept candidates. Raises ArtefactError when judged and positives do not belong together.
+def _match(inputs: Inputs, index: int, columns: tuple[str, ...] = ()) -> tuple[Pairs, pa.Table, int]:
+    """The pairs of a part, its kept candidates with a finite score, and how many have none.
 
-    Held against the least positive a candidate is kept for all positives of its query, else for its own positive.
+    Held against the least positive a candidate is kept for all positives of its query, else for its own positive. Raises
+    ArtefactError when judged and positives do not belong together.
     """
     judged, positives = Deepened(inputs["judged"], inputs["deepened"]), inputs["positives"]
     comparison = judged.facts.get("comparison")
@@ -173,8 +179,10 @@ def _match(inputs: Inputs, index: int, columns: tuple[str, ...]) -> tuple[Pairs,
             got=f"{len(judged.parts)} parts and {len(positives.parts)} parts, comparison {comparison}",
             try_="judge again",
         )
-    table = judged.read(["query_row", "positive_row", "verdict", *columns], part=judged.parts[index])
-    kept = table.filter(pc.equal(table["verdict"], KEPT))
+    table = judged.read(["query_row", "positive_row", "score", "verdict", *columns], part=judged.parts[index])
+    passed = pc.equal(table["verdict"], KEPT)
+    finite = pc.and_(passed, pc.is_finite(table["score"]))
+    kept, not_finite = table.filter(finite), int(pc.sum(pc.xor(passed, finite)).as_py() or 0)
     held = positives.read(["query_row", "positive_row", "score"], part=positives.parts[index])
     query, positive = held["query_row"].to_numpy(), held["positive_row"].to_numpy()
     if comparison == "least_positive":
@@ -186,7 +194,7 @@ def _match(inputs: Inputs, index: int, columns: tuple[str, ...]) -> tuple[Pairs,
         raise ArtefactError("judged or positives are out of order", where=f"part {index}", try_="mine and judge again")
     starts = np.searchsorted(have, want, "left")
     counts = np.searchsorted(have, want, "right") - starts
-    return Pairs(query, positive, numbers(held["score"], np.nan), starts, counts), kept
+    return Pairs(query, positive, numbers(held["score"], np.nan), starts, counts), kept, not_finite
 
 
 def _key(query: np.ndarray, positive: np.ndarray) -> np.ndarray:
@@ -197,7 +205,7 @@ def _key(query: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 def _check_yield(config: SampleConfig, inputs: Inputs) -> None:
     """Raises YieldError when the share of pairs with a negative is below what the configuration asks for."""
-    matched = [_match(inputs, index, ())[0] for index, _ in enumerate(inputs["judged"].parts)]
+    matched = [_match(inputs, index)[0] for index, _ in enumerate(inputs["judged"].parts)]
     pairs = sum(len(part.counts) for part in matched)
     served = sum(int(np.count_nonzero(part.counts)) for part in matched)
     if served >= config.min_yield * pairs and (pairs or not config.min_yield):

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from stages.arrays import coded
 from stages.errors import ArtefactError
-from stages.judging import KEPT, Candidates, Known, Labels, ascending, numbers, spread
+from stages.judging import KEPT, Candidates, Documents, Known, Labels, ascending, numbers, spread
 from stages.schemas import CANDIDATES, EVIDENCE, JUDGED
 from stages.spec import Inputs
 
@@ -41,8 +41,13 @@ class Rules(Protocol):
     def filters(self) -> tuple[Filter, ...]: ...
 
 
-def judge(config: Rules, known: Known, found: pa.Table, held: pa.Table, where: str) -> tuple[pa.Table, dict[str, int]]:
-    """One part of the candidates, judged, and its counters. `held` are the positives of the same queries."""
+def judge(
+    config: Rules, known: Known, found: pa.Table, held: pa.Table, where: str, *, documents: Documents | None = None
+) -> tuple[pa.Table, dict[str, int]]:
+    """One part of the candidates, judged, and its counters. `held` are the positives of the same queries.
+
+    `documents` may be left out where no filter asks for texts, vectors or counts.
+    """
     _check(known, found, held, where)
     row, query, positive, score = _held_against(config.comparison, found, held)
     found = found if len(row) == found.num_rows else found.take(pa.array(row))
@@ -54,6 +59,7 @@ def judge(config: Rules, known: Known, found: pa.Table, held: pa.Table, where: s
         found["score"].to_numpy(),
         positive,
         score,
+        documents,
     )
     verdict, evidence = _decide(config.filters, candidates)
     counts = np.bincount(verdict, minlength=len(config.filters) + 1)
@@ -76,11 +82,13 @@ def judge(config: Rules, known: Known, found: pa.Table, held: pa.Table, where: s
     return pa.Table.from_arrays(columns, schema=JUDGED), counters
 
 
-def view(comparison: str, known: Known, found: pa.Table, held: pa.Table) -> Candidates:
+def view(
+    comparison: str, known: Known, found: pa.Table, held: pa.Table, *, documents: Documents | None = None
+) -> Candidates:
     """One part of the candidates as the filters see it, in the order of `judge`. `held` are the positives of its queries."""
     row, query, positive, score = _held_against(comparison, found, held)
     doc, rank, own = (found[name].to_numpy()[row] for name in ("doc_row", "rank", "score"))
-    return Candidates(known, query, doc, rank, own, positive, score)
+    return Candidates(known, query, doc, rank, own, positive, score, documents)
 
 
 def known_of(inputs: Inputs) -> Known:

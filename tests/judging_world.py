@@ -11,7 +11,10 @@ from random import Random as Generator
 from tempfile import gettempdir
 from typing import Any
 
+import numpy as np
+
 from stages import judge, sample
+from stages.arrays import vector_table
 from stages.registry import build
 from stages.schemas import JUDGED
 from tests.support import Result, Table, run, source, table
@@ -29,6 +32,15 @@ class World:
     positives: list[dict]
     candidates: list[dict]
 
+    def words(self, doc: int) -> str:
+        """A document's text without its title: near texts share most words, and some differ in case and punctuation alone."""
+        return words_of(self.doc_texts[doc])
+
+    def vector(self, doc: int) -> list[float]:
+        """A document's vector, which hangs on its text alone; some inner products are just .9."""
+        text = self.doc_texts[doc]
+        return [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.9, 0.1], [0.9, -0.2], [0.5, 0.5], [1.5, 0.0]][text % 7]
+
     def inputs(self, cuts: Sequence[int] = ()) -> dict[str, Table]:
         """The tables, with candidates and positives cut into parts before the query rows in `cuts`."""
         bounds = [0, *cuts, len(self.query_texts)]
@@ -37,7 +49,13 @@ class World:
                 table(
                     "corpus",
                     [
-                        {"row": i, "doc_id": f"d{i}", "text": "", "text_hash": text}
+                        {
+                            "row": i,
+                            "doc_id": f"d{i}",
+                            "title": "A title" if text % 3 == 0 else None,
+                            "text": self.words(i),
+                            "text_hash": text,
+                        }
                         for i, text in enumerate(self.doc_texts)
                     ],
                 )
@@ -58,6 +76,12 @@ class World:
                     ],
                 )
             ),
+            "corpus_vectors": source(
+                vector_table(
+                    np.arange(len(self.doc_texts)),
+                    np.array([self.vector(i) for i in range(len(self.doc_texts))]).reshape(-1, 2),
+                )
+            ),
             "qrels": source(table("qrels", sorted(self.qrels, key=lambda j: (j["query_row"], j["doc_row"])))),
             "positives": source(
                 *(
@@ -72,6 +96,16 @@ class World:
                 )
             ),
         }
+
+
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+ENDINGS = ["", " Eleven.", " eleven twelve", " eleven!", " thirteen", " eleven twelve thirteen fourteen"]
+
+
+def words_of(text: int) -> str:
+    if text >= 100:
+        return f"text {text}"
+    return "…" if text == 11 else " ".join(WORDS[text // 6 :]) + ENDINGS[text % 6]
 
 
 def _cut(rows: list[dict], bounds: list[int]) -> list[list[dict]]:
@@ -153,6 +187,14 @@ def _score(random: Generator, positives: list[float]) -> float:
     return random.choice([-0.7, -0.2, 0.0, 0.3, 0.5, random.uniform(-1, 1)])
 
 
+SAMPLERS = [
+    {"name": "top"},
+    {"name": "random"},
+    {"name": "softmax", "top": 5, "temperature": 0.2},
+    {"name": "simans", "a": 20.0, "b": 0.1},
+    {"name": "log_random"},
+    {"name": "stratified", "bands": 3},
+]
 FILTERS = [
     {"name": "known_positive"},
     {"name": "same_text"},
@@ -160,11 +202,16 @@ FILTERS = [
     {"name": "absolute_margin", "margin": 0.05},
     {"name": "relative_margin", "margin": 0.05},
     {"name": "score_window", "floor": -0.6, "cap": 0.7},
+    {"name": "shift", "n": 1},
+    {"name": "duplicate_candidate"},
+    {"name": "hub", "share": 0.6},
+    {"name": "near_duplicate_semantic", "threshold": 0.9},
+    {"name": "near_duplicate_lexical", "threshold": 0.75, "unit": "word", "size": 2},
 ]
 
 
-def members(filters: Sequence[dict]) -> tuple:
-    return tuple(build("filters", f["name"], {k: v for k, v in f.items() if k != "name"}) for f in filters)
+def members(filters: Sequence[dict], family: str = "filters") -> tuple:
+    return tuple(build(family, f["name"], {k: v for k, v in f.items() if k != "name"}) for f in filters)
 
 
 def judged(world: World, cuts: Sequence[int] = (), only: Sequence[str] | None = None, **config: Any) -> Result:

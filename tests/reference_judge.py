@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from math import isfinite, isnan
+import struct
+import unicodedata
+from math import exp, isfinite, isnan, log
 
 Row = dict
 
@@ -94,41 +96,162 @@ def score_window(world, found, positive, rule):
     return isfinite(score) and not low and not high, score, limit
 
 
+def shift(world, found, positive, rule):
+    return found["rank"] > rule["n"], found["rank"], rule["n"]
+
+
+def duplicate_candidate(world, found, positive, rule):
+    text = world.doc_texts[found["doc_row"]]
+    same = [
+        c
+        for c in world.candidates
+        if c["query_row"] == found["query_row"] and world.doc_texts[c["doc_row"]] == text and c["rank"] < found["rank"]
+    ]
+    return not same, min(same, key=lambda c: c["rank"])["doc_row"] if same else None, None
+
+
+def hub(world, found, positive, rule):
+    queries = {c["query_row"] for c in world.candidates}
+    share = sum(c["doc_row"] == found["doc_row"] for c in world.candidates) / len(queries)
+    return share <= rule["share"], share, rule["share"]
+
+
+def known_positives(world, query: int) -> set[int]:
+    asked = same_text_queries(world, query)
+    return {j["doc_row"] for j in world.qrels if j["query_row"] in asked and j["relevance"] > 0}
+
+
+def near_duplicate_semantic(world, found, positive, rule):
+    mine = world.vector(found["doc_row"])
+    products = [
+        sum(single(a) * single(b) for a, b in zip(mine, world.vector(p), strict=True))
+        for p in known_positives(world, found["query_row"])
+    ]
+    grid = [round(x * 2**40) / 2**40 for x in products]
+    return max(grid, default=-9e9) < rule["threshold"], max(grid, default=None), rule["threshold"]
+
+
+def single(x: float) -> float:
+    """The float32 nearest to x."""
+    return struct.unpack("f", struct.pack("f", x))[0]
+
+
+def near_duplicate_lexical(world, found, positive, rule):
+    mine = shingles(world, found["doc_row"], rule)
+    similarities = [jaccard(mine, shingles(world, p, rule)) for p in known_positives(world, found["query_row"])]
+    reached = [x for x in similarities if x >= rule["threshold"]]
+    return not reached, max(reached, default=None), rule["threshold"]
+
+
+def shingles(world, doc: int, rule) -> set[str]:
+    title = "A title " if world.doc_texts[doc] % 3 == 0 else ""
+    return shingles_of(title + world.words(doc), rule["unit"], rule["size"])
+
+
+def shingles_of(text: str, unit: str, size: int) -> set:
+    text = unicodedata.normalize("NFKC", text).lower()
+    words = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text).split()
+    units = words if unit == "word" else list(" ".join(words))
+    if not units:
+        return set()
+    return {tuple(units[i : i + size]) for i in range(max(1, len(units) - size + 1))}
+
+
+def jaccard(a: set, b: set) -> float:
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
 RULES = {
-    f.__name__: f for f in (known_positive, same_text, rank_window, absolute_margin, relative_margin, score_window)
-}
+    f.__name__: f
+    for f in (
+        known_positive, same_text, rank_window, absolute_margin, relative_margin, score_window, shift,
+        duplicate_candidate, hub, near_duplicate_semantic, near_duplicate_lexical,
+    )
+}  # fmt: skip
 
 
-def sample(world, judged, *, comparison, sampler, negatives, seed, round) -> tuple[list[Row], list[Row]]:
-    """The rows of `triplets` and of `shortfall`."""
+def sample(world, judged, *, comparison, sampler: Row, negatives, seed, round) -> tuple[list[Row], list[Row]]:
+    """The rows of `triplets` and of `shortfall`, for a sampler as {"name": …, …}."""
     triplets, shortfall = [], []
     for pair in sorted(world.positives, key=lambda p: (p["query_row"], p["positive_row"])):
         query, positive = pair["query_row"], pair["positive_row"]
         unknown = pair["score"] is None or isnan(pair["score"])
-        pool = [r for r in judged if r["verdict"] == "kept" and r["query_row"] == query]
+        pool = [r for r in judged if r["verdict"] == "kept" and r["query_row"] == query and isfinite(r["score"])]
         if comparison == "per_positive":
             pool = [r for r in pool if r["positive_row"] == positive]
-        if sampler == "top":
-            pool.sort(key=lambda r: (isnan(r["score"]), 0 if isnan(r["score"]) else -r["score"], r["doc_row"]))
-        else:
-            pool.sort(key=lambda r: random_key(seed, query, positive, r["doc_row"]))
-        for chosen in pool[:negatives]:
+        pool.sort(key=lambda r: (-r["score"], r["doc_row"]))
+        keys = [random_key(seed, query, positive, r["doc_row"]) for r in pool]
+        chosen = SAMPLERS[sampler["name"]](pool, keys, None if unknown else pair["score"], negatives, sampler)
+        for row in chosen:
             triplets.append(
                 {
                     "query_row": query,
                     "positive_row": positive,
-                    "negative_row": chosen["doc_row"],
+                    "negative_row": row["doc_row"],
                     "positive_score": None if unknown else pair["score"],
-                    "negative_score": chosen["score"],
-                    "rank": chosen["rank"],
-                    "sampler": sampler,
+                    "negative_score": row["score"],
+                    "rank": row["rank"],
+                    "sampler": sampler["name"],
                     "seed": seed,
                     "round": round,
                 }
             )
-        if len(pool) < negatives:
-            shortfall.append({"query_row": query, "positive_row": positive, "wanted": negatives, "got": len(pool)})
+        if len(chosen) < negatives:
+            shortfall.append({"query_row": query, "positive_row": positive, "wanted": negatives, "got": len(chosen)})
     return triplets, shortfall
+
+
+# Each gets a pair's rows by (-score, doc_row), their random keys, the positive's score or None, and gives rows in order.
+
+
+def top(pool, keys, positive, negatives, rule):
+    return pool[:negatives]
+
+
+def random(pool, keys, positive, negatives, rule):
+    return [row for _, row in sorted(zip(keys, pool, strict=True), key=lambda each: each[0])][:negatives]
+
+
+def softmax(pool, keys, positive, negatives, rule):
+    hardest = pool[: rule["top"]]
+    return drawn(hardest, keys[: rule["top"]], [exp(r["score"] / rule["temperature"]) for r in hardest], negatives)
+
+
+def simans(pool, keys, positive, negatives, rule):
+    if positive is None or not isfinite(positive):
+        return []
+    weights = [exp(-rule["a"] * (r["score"] - positive + rule["b"]) ** 2) for r in pool]
+    return drawn(pool, keys, weights, negatives)
+
+
+def log_random(pool, keys, positive, negatives, rule):
+    return drawn(pool, keys, [1 / log(1 + r["rank"]) for r in pool], negatives)
+
+
+def drawn(pool, keys, weights, negatives):
+    """The first to ring, where each has an alarm after an exponential time with its weight as the rate.
+
+    The key's uniform number u says when: -ln(u) / weight. That is a draw without replacement by weight.
+    """
+    times = [-log(((key >> 12) + 0.5) / 2**52) / weight for key, weight in zip(keys, weights, strict=True)]
+    return [pool[i] for i in sorted(range(len(pool)), key=lambda i: times[i])][:negatives]
+
+
+def stratified(pool, keys, positive, negatives, rule):
+    count = min(rule["bands"], negatives)
+    bands = [[] for _ in range(count)]
+    for place, (row, key) in enumerate(zip(pool, keys, strict=True)):
+        bands[place * count // len(pool)].append((key, row))
+    queues = [[row for _, row in sorted(band, key=lambda each: each[0])] for band in bands]
+    chosen = []
+    while any(queues) and len(chosen) < negatives:
+        for queue in queues:
+            if queue and len(chosen) < negatives:
+                chosen.append(queue.pop(0))
+    return chosen
+
+
+SAMPLERS = {f.__name__: f for f in (top, random, softmax, simans, log_random, stratified)}
 
 
 def random_key(*numbers: int) -> int:

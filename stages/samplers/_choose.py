@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from stages.hashing import mixed
 from stages.judging import Pool, spread
-
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
 
 
 def choose(pool: Pool, negatives: int, *keys: np.ndarray) -> np.ndarray:
@@ -35,16 +32,30 @@ def _in_order(pair: np.ndarray, keys: tuple[np.ndarray, ...]) -> bool:
     return True
 
 
-def mixed(numbers: np.ndarray) -> np.ndarray:
-    """SplitMix64's step from a state to its output: uint64 (n,) to uint64 (n,), one to one.
+def place(pool: Pool, *keys: np.ndarray) -> np.ndarray:
+    """Each row's place from 0 within its pair by ascending keys: int64 (n,)."""
+    order = choose(pool, len(pool.pair), *keys)
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.arange(len(order)) - pool.starts[pool.pair[order]]
+    return places
 
-    Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, with the constants of Vigna's
-    splitmix64: x += γ; x = (x ^ x>>30)·a; x = (x ^ x>>27)·b; x ^ x>>31, all modulo 2^64.
+
+def draw(pool: Pool, negatives: int, log_weight: np.ndarray, seed: int) -> np.ndarray:
+    """Draws without replacement, each next row with a probability in proportion to its weight among those that are left.
+
+    log_weight: float64 (n,), any constant may be added for a pair. A row with −inf or NaN is never drawn. Returns rows of
+    the pool, int64, ordered by (pair, order of choice).
+
+    The Gumbel-top-k trick (Vieira 2014; Kool, van Hoof, Welling, arXiv 1903.06059): the order of log w + G with
+    independent standard Gumbel G = −ln(−ln u) is that of such draws. u comes from `random_keys`.
     """
-    x = numbers + _GAMMA
-    x = (x ^ (x >> np.uint64(30))) * _FIRST
-    x = (x ^ (x >> np.uint64(27))) * _SECOND
-    return x ^ (x >> np.uint64(31))
+    wanted = log_weight > -np.inf
+    hashed = random_keys(pool, seed)
+    uniform = ((hashed >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    key = np.where(wanted, np.log(-np.log(uniform)) - np.where(wanted, log_weight, 0.0), np.inf)
+    chosen = choose(pool, negatives, ~wanted, key, hashed)
+    drawn: np.ndarray = chosen[wanted[chosen]]
+    return drawn
 
 
 def random_keys(pool: Pool, seed: int) -> np.ndarray:

@@ -26,7 +26,9 @@ MODES = ("least_positive", "per_positive")
 @pytest.mark.parametrize("comparison", MODES)
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
-    "filters", [FILTERS, FILTERS[::-1], FILTERS[:2], FILTERS[3:]], ids=["all", "reversed", "known", "scores"]
+    "filters",
+    [FILTERS, FILTERS[::-1], FILTERS[:2], FILTERS[3:6], *([each] for each in FILTERS[1:])],
+    ids=["all", "reversed", "known", "scores", *(each["name"] for each in FILTERS[1:])],
 )
 def test_every_row_is_that_of_the_reference(comparison, seed, filters):
     drawn = draw(Random(seed), documents=60, queries=40, depth=30)

@@ -11,10 +11,9 @@ from stages import sample
 from stages.errors import ArtefactError, ConfigError, YieldError
 from stages.filters.rank_window import RankWindow
 from stages.samplers.random import Random
-from stages.samplers.top import Top
 from stages.settings import parse
 from tests import reference_judge as reference
-from tests.judging_world import FILTERS, draw, inputs_of_sample, members, sampled, world
+from tests.judging_world import FILTERS, SAMPLERS, draw, inputs_of_sample, members, sampled, world
 from tests.support import Table
 
 MODES = ("least_positive", "per_positive")
@@ -25,16 +24,16 @@ def pairs_of(result) -> list[tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("comparison", MODES)
-@pytest.mark.parametrize("sampler", [Top(), Random()], ids=["top", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: s["name"])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_triplet_is_that_of_the_reference(comparison, sampler, seed):
     drawn = draw(Generator(seed), documents=60, queries=40, depth=30)
     filters = [FILTERS[0], FILTERS[1], FILTERS[4]] if seed else FILTERS[:2]
     inputs = inputs_of_sample(drawn, cuts=[7, 7, 30], comparison=comparison, filters=members(filters))
-    result = sampled(inputs, sampler=sampler, negatives=4, seed=seed, round=2)
+    result = sampled(inputs, sampler=members([sampler], "samplers")[0], negatives=4, seed=seed, round=2)
     rows = reference.judge(drawn, comparison, filters)
     triplets, shortfall = reference.sample(
-        drawn, rows, comparison=comparison, sampler=sampler.name, negatives=4, seed=seed, round=2
+        drawn, rows, comparison=comparison, sampler=sampler, negatives=4, seed=seed, round=2
     )
     assert reference.comparable(result.rows("triplets")) == reference.comparable(triplets)
     assert result.rows("shortfall") == shortfall
@@ -94,7 +93,14 @@ def test_what_is_missing_is_reported_and_never_filled_up():
         {"query_row": 2, "positive_row": 7, "wanted": 2, "got": 0},
         {"query_row": 2, "positive_row": 8, "wanted": 2, "got": 0},
     ]
-    assert result.counters == {"pairs": 4, "pairs_full": 1, "pairs_short": 1, "pairs_empty": 2, "triplets": 3}
+    assert result.counters == {
+        "pairs": 4,
+        "pairs_full": 1,
+        "pairs_short": 1,
+        "pairs_empty": 2,
+        "triplets": 3,
+        "kept_not_finite": 0,
+    }
     assert result.messages == ["3 of 4 (query, positive) pairs get fewer than 2 negatives"]
 
 
@@ -205,3 +211,35 @@ def test_the_defaults():
     expected = {"sampler": {"name": "top"}, "negatives": 5, "seed": 0, "min_yield": 0.5}
     assert sample.SampleConfig().semantic() == expected
     assert parse(sample.SampleConfig, {"sampler": {"name": "random"}}, "sample").sampler == Random()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: s["name"])
+def test_a_candidate_whose_score_is_not_finite_is_never_a_negative(sampler):
+    found = {1: math.inf, 2: math.nan, 3: -math.inf, 4: 0.2}
+    given = world(9, {0: {"positives": {0: 0.9}, "found": found}, 1: {"positives": {5: 0.9}, "found": {6: -math.inf}}})
+    result = sampled(inputs_of_sample(given, filters=()), sampler=members([sampler], "samplers")[0], negatives=4)
+    assert pairs_of(result) == [(0, 0, 4)]
+    assert result.counters["kept_not_finite"] == 4
+    assert [row["got"] for row in result.rows("shortfall")] == [1, 0]
+    assert result.messages[0] == "4 kept candidates have no finite score, and are left out"
+
+
+def test_scores_that_are_not_finite_do_not_count_as_yield():
+    given = world(9, {0: {"positives": {0: 0.9}, "found": {1: -math.inf}}})
+    with pytest.raises(YieldError):
+        sampled(inputs_of_sample(given, filters=()), min_yield=0.5)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: s["name"])
+def test_a_positive_that_was_not_found_still_gets_its_negatives(sampler):
+    given = world(5, {0: {"positives": {0: 0.05}, "found": {1: 0.02, 2: 0.9}}})
+    result = sampled(inputs_of_sample(given), sampler=members([sampler], "samplers")[0], negatives=1)
+    assert pairs_of(result) == [(0, 0, 1)]
+
+
+def test_a_rank_window_and_the_random_sampler_are_the_rule_of_ance():
+    """Uniform among the ranks up to 200; here 4, with the positive at rank 1."""
+    given = world(30, {0: {"positives": {0: 0.9}, "found": {0: 0.9} | {d: 0.9 - d / 50 for d in range(1, 12)}}})
+    inputs = inputs_of_sample(given, filters=(RankWindow(max=4),))
+    chosen = {pairs_of(sampled(inputs, sampler=Random(), negatives=1, seed=seed))[0][2] for seed in range(40)}
+    assert chosen == {1, 2, 3}

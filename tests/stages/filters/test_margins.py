@@ -33,3 +33,12 @@ def test_a_relative_margin_is_95_percent_of_a_positive_above_0():
 def test_what_cannot_be_computed_is_dropped(rule):
     inf, nan = math.inf, math.nan
     assert rule.label(view([0.1, nan, -inf, inf, nan], [nan, 0.9, 0.9, 0.9, nan])).drop.all()
+
+
+def test_the_threshold_per_positive_is_a_relative_margin_but_for_equality():
+    """s < .95 p (p > 0) and s ≤ p − .05 |p| part only where s lies within rounding of .95 p."""
+    scores, positives = (each.ravel() for each in np.meshgrid(np.linspace(-1, 1, 201), np.linspace(0.005, 1, 200)))
+    kept = ~RelativeMargin(margin=0.05).label(view(scores, positives)).drop
+    apart = np.abs(scores - 0.95 * positives) > 1e-12
+    assert (kept == (scores < 0.95 * positives))[apart].all()
+    assert not RelativeMargin(margin=0.5).label(view([0.25], 0.5)).drop[0]

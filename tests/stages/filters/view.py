@@ -5,7 +5,7 @@ import numpy as np
 from stages.judging import Candidates, Known
 
 
-def view(score, positive=np.nan, *, query_hash=(-1,), doc_hash=None, qrels=()) -> Candidates:
+def view(score, positive=np.nan, *, query_hash=(-1,), doc_hash=None, qrels=(), documents=None) -> Candidates:
     """`positive` is one score or one for each candidate; `qrels` are (query_row, doc_row, relevance)."""
     n = len(score)
     judged = np.array(qrels, dtype=np.int32).reshape(-1, 3)
@@ -18,4 +18,5 @@ def view(score, positive=np.nan, *, query_hash=(-1,), doc_hash=None, qrels=()) -
         np.array(score, np.float64),
         np.full(n, 0, np.int32),
         np.broadcast_to(np.array(positive, np.float64), n),
+        documents,
     )

@@ -1,0 +1,55 @@
+"""Texts, vectors and occurrences of documents, from a workspace's tables, for the filters that ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stages.search import gather
+from stages.spec import Inputs
+from stages.text import join_title
+
+
+class StoredDocuments:
+    """`stages.judging.Documents` over the inputs corpus, corpus_vectors and candidates."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self.cache: dict[Any, Any] = {}
+
+    @cached_property
+    def occurrences(self) -> tuple[np.ndarray, int]:
+        """Over all parts of the candidates, so that it is the same for each of them."""
+        counts = np.zeros(self._inputs["corpus"].rows, dtype=np.int64)
+        queries = 0
+        for part in self._inputs["candidates"].parts:
+            found = self._inputs["candidates"].read(["query_row", "doc_row"], part=part)
+            counts += np.bincount(found["doc_row"].to_numpy(), minlength=len(counts))
+            query = found["query_row"].to_numpy()
+            queries += int(np.count_nonzero(query[1:] != query[:-1])) + bool(len(query))
+        return counts, queries
+
+    def texts(self, blocks: Sequence[np.ndarray]) -> Iterator[pa.Array]:
+        batches = self._inputs["corpus"].batches(["title", "text"])
+        texts: list[str] = []
+        start = end = 0
+        for rows in blocks:
+            wanted: list[str] = []
+            done = 0
+            while done < len(rows):
+                stop = int(np.searchsorted(rows, end))
+                chosen = rows[done:stop] - start
+                wanted += [texts[row] for row in chosen]
+                done = stop
+                if done < len(rows):
+                    batch = next(batches)
+                    start, end = end, end + batch.num_rows
+                    texts = list(map(join_title, *(column.to_pylist() for column in batch.columns)))
+            yield pa.array(wanted, pa.large_string())
+
+    def vectors(self, blocks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        yield from gather(self._inputs["corpus_vectors"], blocks)
