@@ -96,6 +96,8 @@ def _build(tables: dict[str, Any], source: Path) -> Configuration:
 
 def _absolute(value: Any, folder: Path) -> Any:
     """The same value with relative paths made absolute: of `path` always, of a model only where the folder is there."""
+    if isinstance(value, list):
+        return [_absolute(inner, folder) for inner in value]
     if not isinstance(value, dict):
         return value
     found = {}

@@ -7,6 +7,9 @@ Adding a member is adding a file. A member's fields are its table in the configu
 
     [judge.filters.relative_margin]        a family of which several are used, in the order of the file
     margin = 0.05
+
+    [[teach.teachers]]                     the same, where one member may be used several times
+    name = "cross_encoder"
 """
 
 from __future__ import annotations
@@ -84,4 +87,4 @@ class ManyOf:
     def parse(self, value: Any) -> Any:
         if isinstance(value, Mapping):
             return tuple(build(self.family, name, fields) for name, fields in value.items())
-        return tuple(value)
+        return tuple(OneOf(self.family).parse(each) for each in value)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
-from stages.errors import ArtefactError, ConfigError, ResourceError
+from stages.errors import ConfigError, ResourceError
+from stages.weights import loader_report, refuse_missing
 
 CPU_TOKENS, GPU_TOKENS, STATIC_TOKENS = 2_048, 65_536, 262_144
 """Tokens a batch. A small batch stays in a CPU's cache; a GPU wants a large one; a table of vectors has no layers to cache."""
-_MISSING = re.compile(r"^\s*(\S+)\s*\|.*MISSING")
 _Items = Sequence[tuple[str, str]]  # prompt and text
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def open_folder(
@@ -36,7 +32,7 @@ def open_folder(
     folder cannot be loaded.
     """
     cuda = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=cuda), _reports() as reports:
+    with torch.random.fork_rng(devices=cuda), loader_report() as missing:
         torch.manual_seed(0)
         try:
             model = SentenceTransformer(
@@ -51,11 +47,7 @@ def open_folder(
             raise ResourceError(
                 "the model cannot be loaded", where=str(folder), got=str(error).splitlines()[0]
             ) from error
-    missing = [found[1] for line in reports if (found := _MISSING.match(line)) and "pooler." not in found[1]]
-    if missing:
-        raise ArtefactError(
-            "the weights lack parameters, which would be random", where=str(folder), got=", ".join(missing[:5])
-        )
+    refuse_missing(missing, folder, unused=("pooler.",))
     if max_tokens is not None:
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is not None and max_tokens > limit:
@@ -76,28 +68,6 @@ def finished(model: SentenceTransformer, normalise: bool) -> SentenceTransformer
     if normalise and not isinstance(model[-1], Normalize):
         model.append(Normalize())
     return model
-
-
-@contextmanager
-def _reports() -> Iterator[list[str]]:
-    """Keeps the loader's bar and report off the terminal, and hands over the lines of the report."""
-    lines: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.extend(_COLOUR.sub("", record.getMessage()).splitlines())
-
-    keep, bar = Keep(), transformers_logging.is_progress_bar_enabled()
-    logger = logging.getLogger("transformers")
-    handlers, propagate = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [keep], False
-    transformers_logging.disable_progress_bar()
-    try:
-        yield lines
-    finally:
-        logger.handlers, logger.propagate = handlers, propagate
-        if bar:
-            transformers_logging.enable_progress_bar()
 
 
 class Loaded:

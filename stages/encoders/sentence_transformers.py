@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages.encoders import _weights
+from stages import weights
 from stages.registry import Member
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class SentenceTransformers(Member):
         """sha256 over weights, configurations, tokenizer, pooling, prompts and the length limit. Needs no torch."""
         folder = self._folder()
         settings = {"prompts": self.prompts, "max_tokens": self.max_tokens, "normalise": self.normalise}
-        return _weights.fingerprint(_weights.model_files(folder), settings)
+        return weights.fingerprint(weights.model_files(folder), settings)
 
     def load(self, device: str, precision: str) -> Loaded:
         """The model on `device`, ready to encode; `precision` is fp32 or bf16."""
@@ -58,7 +58,7 @@ class SentenceTransformers(Member):
         from stages.encoders._loaded import open_folder
 
         folder = self._folder()
-        _weights.model_files(folder)
+        weights.model_files(folder)
         return open_folder(folder, device, self.prompts, self.max_tokens, self.normalise)
 
     def with_checkpoint(self, path: Path) -> SentenceTransformers:
@@ -80,6 +80,6 @@ class SentenceTransformers(Member):
         ]
 
     def _folder(self) -> Path:
-        folder = _weights.locate(self.model, self.revision)
-        _weights.check(folder / "model.safetensors", self.sha256)
+        folder = weights.locate(self.model, self.revision)
+        weights.check(folder / "model.safetensors", self.sha256)
         return folder

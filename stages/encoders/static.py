@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages.encoders import _weights
+from stages import weights as _weights
 from stages.encoders.sentence_transformers import SentenceTransformers
 from stages.errors import ArtefactError, ResourceError
 from stages.registry import Member

@@ -1,12 +1,14 @@
-"""Finds the files of a model and tells what they hold. Nothing here imports torch."""
+"""Finds the files of a model and tells what they hold. Importing this file imports neither torch nor transformers."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from stages.errors import ArtefactError, ConfigError, ResourceError
 PACKAGE = "package:"
 SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".bpe")
 """Files that can change an embedding: weights, configurations, tokenizers, chat templates."""
+_MISSING = re.compile(r"^\s*(\S+)\s*\|.*MISSING")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _TRAINING = {"trainer_state.json", "train_results.json", "all_results.json"}
 
@@ -155,3 +159,40 @@ def fingerprint(files: Mapping[str, Path], settings: Mapping[str, Any]) -> str:
     """sha256 over the names and bytes of files and over settings that are JSON values."""
     listing = {"files": {name: digest(path) for name, path in files.items()}, "settings": dict(settings)}
     return hashlib.sha256(json.dumps(listing, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+@contextmanager
+def loader_report() -> Iterator[list[str]]:
+    """Keeps the transformers loader's bar and report off the terminal.
+
+    Hands over a list that holds, once the block is left, the names of the parameters that the weights lack.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    missing: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines = _COLOUR.sub("", record.getMessage()).splitlines()
+            missing.extend(found[1] for line in lines if (found := _MISSING.match(line)))
+
+    keep, bar = Keep(), transformers_logging.is_progress_bar_enabled()
+    logger = logging.getLogger("transformers")
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [keep], False
+    transformers_logging.disable_progress_bar()
+    try:
+        yield missing
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def refuse_missing(missing: Sequence[str], folder: Path, unused: Sequence[str] = ()) -> None:
+    """Raises ArtefactError when parameters are missing, but for those with one of the `unused` words in their names."""
+    needed = [name for name in missing if not any(word in name for word in unused)]
+    if needed:
+        raise ArtefactError(
+            "the weights lack parameters, which would be random", where=str(folder), got=", ".join(needed[:5])
+        )
