@@ -1,7 +1,7 @@
 """The stages in order, as data: a newcomer reads this first.
 
 ingest ──→ round 0:  embed → index ─┬→ evaluate            (the untrained model)
-└→ mine → judge → sample ─┬→ export
+└→ mine → teach → judge → sample ─┬→ export
 └→ train
 round 1:  embed → index ─┬→ evaluate            (the trained model)
 └→ mine → …            (only when another round is asked for)
@@ -25,7 +25,7 @@ BEFORE = ("ingest",)
 OPENING = ("embed", "index", "evaluate")
 """Of every round: what its model makes of the corpus and what that is worth."""
 
-TRAINING = ("mine", "judge", "sample", "export", "train")
+TRAINING = ("mine", "teach", "judge", "sample", "export", "train")
 """Of a round that trains: all but the last."""
 
 AFTER = ("report",)

@@ -94,6 +94,17 @@ CANDIDATES = pa.schema(
     ]
 )  # ordered by (query_row, rank); equal scores by doc_row
 
+TEACHER_SCORES = pa.schema(
+    [
+        _field("query_row", ROW, "row in queries"),
+        _field("doc_row", ROW, "row in corpus: a candidate up to the depth, or a positive"),
+        _field("teacher", NAME, "the teacher's label"),
+        _field(
+            "score", pa.float64(), "the teacher's score, higher is more relevant; null where it gave none", null=True
+        ),
+    ]
+)  # ordered by (teacher as configured, query_row, doc_row)
+
 EVIDENCE = pa.struct(
     [
         pa.field("rule", NAME, nullable=False),
@@ -112,12 +123,24 @@ JUDGED = pa.schema(
             null=True,
         ),
         _field("positive_score", pa.float64(), "score of that positive", null=True),
+        _field("teacher_score", pa.float64(), "score by the first teacher; null where it gave none", null=True),
         _field("verdict", NAME, "kept, or the first filter that drops the candidate"),
         _field(
             "evidence", EVIDENCE, "numbers of the filter that decided: the first that drops, else the last one passed"
         ),
     ]
 )  # ordered by (query_row, rank), with comparison = "per_positive" by (query_row, positive_row, rank)
+
+PROMOTED = pa.schema(
+    [
+        _field("query_row", ROW, "row in queries"),
+        _field("doc_row", ROW, "row in corpus: a false negative that is taken for a positive"),
+        _field("teacher", NAME, "the teacher whose score says so"),
+        _field("score", pa.float64(), "its score"),
+        _field("rule", NAME, "the filter that dropped the candidate and calls it relevant"),
+        _field("source", pa.string(), "relabelled, as in qrels"),
+    ]
+)  # ordered by (query_row, doc_row)
 
 TRIPLETS = pa.schema(
     [
@@ -199,7 +222,9 @@ TABLES: dict[str, pa.Schema] = {
     "rejects": REJECTS,
     "positives": POSITIVES,
     "candidates": CANDIDATES,
+    "teacher_scores": TEACHER_SCORES,
     "judged": JUDGED,
+    "promoted": PROMOTED,
     "triplets": TRIPLETS,
     "shortfall": SHORTFALL,
     "hits": HITS,

@@ -16,6 +16,7 @@ from stages.errors import ArtefactError
 from stages.judging import KEPT, Candidates, Known, Labels, ascending, numbers, spread
 from stages.schemas import EVIDENCE, JUDGED
 from stages.spec import Inputs
+from stages.teacher_scores import PartScores
 
 
 class Filter(Protocol):
@@ -41,8 +42,13 @@ class Rules(Protocol):
     def filters(self) -> tuple[Filter, ...]: ...
 
 
-def judge(config: Rules, known: Known, found: pa.Table, held: pa.Table, where: str) -> tuple[pa.Table, dict[str, int]]:
-    """One part of the candidates, judged, and its counters. `held` are the positives of the same queries."""
+def judge(
+    config: Rules, known: Known, found: pa.Table, held: pa.Table, where: str, *, taught: PartScores | None = None
+) -> tuple[pa.Table, dict[str, int]]:
+    """One part of the candidates, judged, and its counters. `held` are the positives of the same queries.
+
+    `taught` may be left out where no filter asks for a teacher.
+    """
     _check(known, found, held, where)
     row, query, positive, score = _held_against(config.comparison, found, held)
     found = found if len(row) == found.num_rows else found.take(pa.array(row))
@@ -54,6 +60,7 @@ def judge(config: Rules, known: Known, found: pa.Table, held: pa.Table, where: s
         found["score"].to_numpy(),
         positive,
         score,
+        teachers=taught.beside(config.comparison, query, found["doc_row"].to_numpy(), positive, held) if taught else {},
     )
     verdict, evidence = _decide(config.filters, candidates)
     counts = np.bincount(verdict, minlength=len(config.filters) + 1)
@@ -70,17 +77,21 @@ def judge(config: Rules, known: Known, found: pa.Table, held: pa.Table, where: s
         *(found[field] for field in ("query_row", "doc_row", "rank", "score", "retriever")),
         pa.array(positive, pa.int32(), mask=positive < 0),
         _nullable(score),
+        _nullable(next((each.score for each in candidates.teachers.values()), np.full(len(query), np.nan))),
         coded(verdict, names),
         evidence,
     ]
     return pa.Table.from_arrays(columns, schema=JUDGED), counters
 
 
-def view(comparison: str, known: Known, found: pa.Table, held: pa.Table) -> Candidates:
+def view(
+    comparison: str, known: Known, found: pa.Table, held: pa.Table, taught: PartScores | None = None
+) -> Candidates:
     """One part of the candidates as the filters see it, in the order of `judge`. `held` are the positives of its queries."""
     row, query, positive, score = _held_against(comparison, found, held)
     doc, rank, own = (found[name].to_numpy()[row] for name in ("doc_row", "rank", "score"))
-    return Candidates(known, query, doc, rank, own, positive, score)
+    teachers = taught.beside(comparison, query, doc, positive, held) if taught else {}
+    return Candidates(known, query, doc, rank, own, positive, score, teachers=teachers)
 
 
 def known_of(inputs: Inputs) -> Known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from random import Random as Generator
@@ -27,6 +27,8 @@ class World:
     qrels: list[dict]
     positives: list[dict]
     candidates: list[dict]
+    teachers: list[dict] = field(default_factory=list)  # what teach gives as the fact `teachers`
+    teacher_scores: list[dict] = field(default_factory=list)
 
     def inputs(self, cuts: Sequence[int] = ()) -> dict[str, Table]:
         """The tables, with candidates and positives cut into parts before the query rows in `cuts`."""
@@ -69,6 +71,13 @@ class World:
                     table("candidates", sorted(part, key=lambda c: (c["query_row"], c["rank"])))
                     for part in _cut(self.candidates, bounds)
                 )
+            ),
+            "teacher_scores": source(
+                *(
+                    table("teacher_scores", sorted(part, key=lambda s: (s["teacher"], s["query_row"], s["doc_row"])))
+                    for part in _cut(self.teacher_scores, bounds)
+                ),
+                teachers=self.teachers,
             ),
         }
 

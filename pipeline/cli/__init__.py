@@ -18,6 +18,7 @@ STAGES = {
     "embed": "Turn corpus and queries into vectors.",
     "index": "Build the index and measure its recall.",
     "mine": "Search candidates for every training query.",
+    "teach": "Score candidates once more by teachers, where any are given.",
     "judge": "Label each candidate: kept, or why not.",
     "sample": "Choose negatives among what was kept.",
     "export": "Write files that other trainers load.",

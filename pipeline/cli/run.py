@@ -71,6 +71,6 @@ def _stage(name: str, says: str) -> click.Command:
     return command
 
 
-ingest, embed, index, mine, judge, sample, export, train, evaluate, report = (
+ingest, embed, index, mine, teach, judge, sample, export, train, evaluate, report = (
     _stage(name, says) for name, says in STAGES.items()
 )
