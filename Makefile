@@ -10,7 +10,7 @@ export HARDROCK_WORKSPACE := $(WORKSPACE)
 export HARDROCK_DEVICE := $(or $(DEVICE),auto)
 export HARDROCK_LIMIT := $(LIMIT)
 
-STAGES := ingest embed index mine judge deepen estimate sample export train evaluate report
+STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate report
 
 .DEFAULT_GOAL := all
 .PHONY: all help setup $(STAGES) round status plan verify test test-faults lint bench bench-mining sql clean
@@ -36,6 +36,7 @@ ingest: setup ## read and validate the data set
 embed: setup ## corpus and queries → vectors
 index: setup ## vectors → an index and its measured recall
 mine: setup ## candidates for every training query
+teach: setup ## scores of candidates by teachers, where any are given
 judge: setup ## a verdict for every candidate
 deepen: setup ## a deeper search where too little was kept
 estimate: setup ## how many false negatives pass, with an interval

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline import environment, plan, progress
+from pipeline.cache import DiskCache
 from pipeline.config import Configuration
 from pipeline.engines import local
 from pipeline.fingerprint import Identity, differences
@@ -29,6 +30,7 @@ class RunContext:
 
     shards: tuple[Shard, ...]
     scratch: Path
+    cache: DiskCache
     device: str
     round: int
 
@@ -148,9 +150,9 @@ class Runner:
             progress.LOG.info("  goes on: %d of %d shards are there", resumed, len(shards))
         pending = tuple(shard for shard in shards if shard not in done)
         if pending:
-            self._store(
-                building, node, RunContext(pending, building.scratch, self.device, node.round or 0), inputs, done
-            )
+            cache = DiskCache(self.workspace.root / ".cache")
+            context = RunContext(pending, building.scratch, cache, self.device, node.round or 0)
+            self._store(building, node, context, inputs, done)
         manifest = Manifest(identity.as_json(), identity.key, merge(done[shard] for shard in shards))
         building.complete(manifest, {**clock.stop(), "device": self.device, "shards_resumed": resumed})
         progress.LOG.info("  %s in %.1f s", _summary(manifest), clock.seconds)

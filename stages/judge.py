@@ -20,10 +20,13 @@ from stages.errors import ArtefactError, ConfigError
 from stages.filters.known_positive import KnownPositive
 from stages.filters.relative_margin import RelativeMargin
 from stages.filters.same_text import SameText
+from stages.promotion import promote
 from stages.registry import ManyOf
+from stages.schemas import PROMOTED
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Shard, Spec
-from stages.verdicts import Filter, judge, known_of
+from stages.teacher_scores import TeacherScores
+from stages.verdicts import Filter, judge, known_of, view
 
 
 class JudgeConfig(Settings):
@@ -51,6 +54,18 @@ class JudgeConfig(Settings):
             )
         return filters if "known_positive" in names else (KnownPositive(), *filters)
 
+    promote: bool = Field(
+        False,
+        description="write candidates that a filter's teacher calls strongly relevant to the table `promoted`, as positives "
+        "that the qrels lack; costs reading the texts of such candidates",
+    )
+    promote_overlap: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="share of words in common with a positive, 0 to 1, from which a candidate repeats it and is not promoted",
+    )
+
 
 def shards(config: JudgeConfig, inputs: Inputs) -> tuple[Shard, ...]:
     """One for each part of the candidates."""
@@ -61,14 +76,15 @@ SPEC = Spec(
     name="judge",
     version=1,
     config=JudgeConfig,
-    inputs=("corpus", "queries", "qrels", "corpus_vectors", "candidates", "positives"),
-    tables=("judged",),
+    facts_of=("teacher_scores",),
+    inputs=("corpus", "queries", "qrels", "corpus_vectors", "candidates", "positives", "teacher_scores"),
+    tables=("judged", "promoted"),
     shards=shards,
 )
 
 
 def run(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
-    """Yields `judged` for each part of the candidates. Raises ArtefactError when its inputs do not belong together."""
+    """Yields `judged` and `promoted` for each part of the candidates. Raises ArtefactError when its inputs do not belong together."""
     if not context.shards:
         return
     candidates, positives = inputs["candidates"], inputs["positives"]
@@ -79,16 +95,23 @@ def run(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterator[Part]
             got=f"{len(candidates.parts)} parts and {len(positives.parts)} parts",
             try_="mine again",
         )
-    known, documents = known_of(inputs), StoredDocuments(inputs)
+    known, documents, teachers = known_of(inputs), StoredDocuments(inputs), TeacherScores.of(inputs)
     queries = without = 0
     with context.progress("judge", len(context.shards)) as bar:
         for shard in context.shards:
             found = candidates.read(part=candidates.parts[shard.index])
             held = positives.read(["query_row", "positive_row", "score"], part=positives.parts[shard.index])
-            table, counters = judge(config, known, found, held, str(shard), documents=documents)
+            taught = teachers.part(shard.index)
+            table, counters = judge(config, known, found, held, str(shard), documents=documents, taught=taught)
+            promoted = PROMOTED.empty_table()
+            if config.promote:
+                seen = view(config.comparison, known, found, held, documents=documents, taught=taught)
+                promoted = promote(config.filters, seen, table, inputs["corpus"], held, overlap=config.promote_overlap)
+                counters["promoted"] = promoted.num_rows
             queries, without = queries + counters["queries"], without + counters["queries_without_kept"]
             last = shard == context.shards[-1]
-            yield Part(shard, {"judged": table}, counters=counters, facts=_facts(config) if last else {})
+            tables = {"judged": table, "promoted": promoted}
+            yield Part(shard, tables, counters=counters, facts=_facts(config) if last else {})
             bar.advance()
     if without:
         context.log(f"{without:,} of {queries:,} queries keep no candidate")

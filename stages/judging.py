@@ -6,15 +6,15 @@ query with the same text. A positive's duplicates, the documents with its text, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from stages.errors import ArtefactError
+from stages.errors import ArtefactError, ConfigError
 
 KEPT = "kept"
 """The verdict of a candidate that no filter drops."""
@@ -137,6 +137,16 @@ class Documents(Protocol):
 
 
 @dataclass(frozen=True)
+class Taught:
+    """What one teacher says of n candidates and of the positive that each is held against."""
+
+    kind: str  # the name of its file in teachers/
+    score: np.ndarray  # float64 (n,), NaN where it gave none
+    positive: np.ndarray  # float64 (n,), its own score of the positive, NaN where that is not known
+    curve: Callable[[], np.ndarray]  # its scores of all positives, ascending: float64 (p,)
+
+
+@dataclass(frozen=True)
 class Candidates:
     """n candidates, each held against one positive: all a filter may look at."""
 
@@ -148,6 +158,7 @@ class Candidates:
     positive_row: np.ndarray  # int32 (n,), -1 where there is none
     positive_score: np.ndarray  # float64 (n,), NaN where it is not known
     documents: Documents | None = None
+    teachers: Mapping[str, Taught] = field(default_factory=dict)  # by title, in the order of the configuration
 
     @property
     def corpus(self) -> Documents:
@@ -160,6 +171,24 @@ class Candidates:
                 try_="run the judge stage",
             )
         return self.documents
+
+    def teacher(self, title: str | None, kinds: tuple[str, ...] = ()) -> Taught:
+        """What the teacher of this title says; without one the first teacher, of one of the kinds where any are given.
+
+        Raises ConfigError when there is none.
+        """
+        if title is None:
+            title = next((name for name, each in self.teachers.items() if not kinds or each.kind in kinds), None)
+        if title is None or title not in self.teachers:
+            raise ConfigError(
+                f"no teacher {title!r}"
+                if title
+                else f"no teacher of the kind {' or '.join(kinds) or 'that is needed'}",
+                where="judge.filters",
+                got=f"teachers: {', '.join(self.teachers) or 'none'}",
+                try_="list it in teach.teachers, or remove the filter",
+            )
+        return self.teachers[title]
 
     @cached_property
     def relevance(self) -> np.ndarray:

@@ -114,6 +114,17 @@ CANDIDATES = pa.schema(
     ]
 )  # ordered by (query_row, rank); what ranks equal by doc_row
 
+TEACHER_SCORES = pa.schema(
+    [
+        _field("query_row", ROW, "row in queries"),
+        _field("doc_row", ROW, "row in corpus: a candidate up to the depth, or a positive"),
+        _field("teacher", NAME, "the teacher's label"),
+        _field(
+            "score", pa.float64(), "the teacher's score, higher is more relevant; null where it gave none", null=True
+        ),
+    ]
+)  # ordered by (teacher as configured, query_row, doc_row)
+
 EVIDENCE = pa.struct(
     [
         pa.field("rule", NAME, nullable=False),
@@ -132,12 +143,24 @@ JUDGED = pa.schema(
             null=True,
         ),
         _field("positive_score", pa.float64(), "score of that positive", null=True),
+        _field("teacher_score", pa.float64(), "score by the first teacher; null where it gave none", null=True),
         _field("verdict", NAME, "kept, or the first filter that drops the candidate"),
         _field(
             "evidence", EVIDENCE, "numbers of the filter that decided: the first that drops, else the last one passed"
         ),
     ]
 )  # ordered by (query_row, rank), with comparison = "per_positive" by (query_row, positive_row, rank)
+
+PROMOTED = pa.schema(
+    [
+        _field("query_row", ROW, "row in queries"),
+        _field("doc_row", ROW, "row in corpus: a false negative that is taken for a positive"),
+        _field("teacher", NAME, "the teacher whose score says so"),
+        _field("score", pa.float64(), "its score"),
+        _field("rule", NAME, "the filter that dropped the candidate and calls it relevant"),
+        _field("source", pa.string(), "relabelled, as in qrels"),
+    ]
+)  # ordered by (query_row, doc_row)
 
 TRIPLETS = pa.schema(
     [
@@ -176,11 +199,18 @@ ESTIMATES = pa.schema(
         _field("rate", pa.float64(), "leaked / hidden", null=True),
         _field("low", pa.float64(), "95% interval of the rate, lower end", null=True),
         _field("high", pa.float64(), "95% interval of the rate, upper end", null=True),
-        _field("unjudged", pa.int64(), "candidates of which it is not known whether they are relevant; none for hierarchy"),
+        _field(
+            "unjudged", pa.int64(), "candidates of which it is not known whether they are relevant; none for hierarchy"
+        ),
         _field("unjudged_dropped", pa.int64(), "of those, thrown away"),
         _field("negatives", pa.int64(), "candidates known to be not relevant; for hierarchy, those without relation"),
         _field("negatives_dropped", pa.int64(), "of those, thrown away"),
-        _field("false_negatives", pa.float64(), "estimated share of the kept that is relevant; for hierarchy, of relatives", null=True),
+        _field(
+            "false_negatives",
+            pa.float64(),
+            "estimated share of the kept that is relevant; for hierarchy, of relatives",
+            null=True,
+        ),
         _field("false_negatives_at_most", pa.float64(), "upper bound of that share", null=True),
     ]
 )  # ordered by estimator, filter in the order of judging with all at the end, band, lower
@@ -242,8 +272,10 @@ TABLES: dict[str, pa.Schema] = {
     "rejects": REJECTS,
     "positives": POSITIVES,
     "candidates": CANDIDATES,
+    "teacher_scores": TEACHER_SCORES,
     "judged": JUDGED,
     "deepened": JUDGED,
+    "promoted": PROMOTED,
     "triplets": TRIPLETS,
     "shortfall": SHORTFALL,
     "estimates": ESTIMATES,

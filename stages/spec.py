@@ -104,6 +104,21 @@ class Bar(Protocol):
     def advance(self, amount: int = 1) -> None: ...
 
 
+class Cache(Protocol):
+    """Tables that outlive a stage's result and its workspace's configuration, by name.
+
+    Nothing hangs on what is in it: a stage that finds nothing computes the same again.
+    """
+
+    def read(self, name: str) -> pa.Table | None:
+        """All that was added under a name, in no certain order; None when there is nothing. What is damaged is left out."""
+        ...
+
+    def add(self, name: str, table: pa.Table) -> None:
+        """Stores a table under a name, which may have slashes; tables of one name have one schema."""
+        ...
+
+
 class Context(Protocol):
     """What the surroundings give to a stage."""
 
@@ -115,6 +130,11 @@ class Context(Protocol):
     @property
     def scratch(self) -> Path:
         """A folder of this stage alone. It outlives a kill, and goes when the stage is complete."""
+        ...
+
+    @property
+    def cache(self) -> Cache:
+        """What is dear to compute and may be wanted again under another configuration."""
         ...
 
     @property

@@ -16,6 +16,7 @@ from stages.errors import ArtefactError
 from stages.judging import KEPT, Candidates, Documents, Known, Labels, ascending, numbers, spread
 from stages.schemas import CANDIDATES, EVIDENCE, JUDGED
 from stages.spec import Inputs
+from stages.teacher_scores import PartScores
 
 
 class Filter(Protocol):
@@ -42,11 +43,18 @@ class Rules(Protocol):
 
 
 def judge(
-    config: Rules, known: Known, found: pa.Table, held: pa.Table, where: str, *, documents: Documents | None = None
+    config: Rules,
+    known: Known,
+    found: pa.Table,
+    held: pa.Table,
+    where: str,
+    *,
+    documents: Documents | None = None,
+    taught: PartScores | None = None,
 ) -> tuple[pa.Table, dict[str, int]]:
     """One part of the candidates, judged, and its counters. `held` are the positives of the same queries.
 
-    `documents` may be left out where no filter asks for texts, vectors or counts.
+    `documents` may be left out where no filter asks for texts, vectors or counts, `taught` where none asks for a teacher.
     """
     _check(known, found, held, where)
     row, query, positive, score = _held_against(config.comparison, found, held)
@@ -60,6 +68,7 @@ def judge(
         positive,
         score,
         documents,
+        teachers=taught.beside(config.comparison, query, found["doc_row"].to_numpy(), positive, held) if taught else {},
     )
     verdict, evidence = _decide(config.filters, candidates)
     counts = np.bincount(verdict, minlength=len(config.filters) + 1)
@@ -76,6 +85,7 @@ def judge(
         *(found[field] for field in CANDIDATES.names),
         pa.array(positive, pa.int32(), mask=positive < 0),
         _nullable(score),
+        _nullable(next((each.score for each in candidates.teachers.values()), np.full(len(query), np.nan))),
         coded(verdict, names),
         evidence,
     ]
@@ -83,12 +93,19 @@ def judge(
 
 
 def view(
-    comparison: str, known: Known, found: pa.Table, held: pa.Table, *, documents: Documents | None = None
+    comparison: str,
+    known: Known,
+    found: pa.Table,
+    held: pa.Table,
+    *,
+    documents: Documents | None = None,
+    taught: PartScores | None = None,
 ) -> Candidates:
     """One part of the candidates as the filters see it, in the order of `judge`. `held` are the positives of its queries."""
     row, query, positive, score = _held_against(comparison, found, held)
     doc, rank, own = (found[name].to_numpy()[row] for name in ("doc_row", "rank", "score"))
-    return Candidates(known, query, doc, rank, own, positive, score, documents)
+    teachers = taught.beside(comparison, query, doc, positive, held) if taught else {}
+    return Candidates(known, query, doc, rank, own, positive, score, documents, teachers)
 
 
 def known_of(inputs: Inputs) -> Known:

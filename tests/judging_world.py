@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from random import Random as Generator
@@ -31,6 +31,8 @@ class World:
     qrels: list[dict]
     positives: list[dict]
     candidates: list[dict]
+    teachers: list[dict] = field(default_factory=list)  # what teach gives as the fact `teachers`
+    teacher_scores: list[dict] = field(default_factory=list)
 
     def words(self, doc: int) -> str:
         """A document's text without its title: near texts share most words, and some differ in case and punctuation alone."""
@@ -94,6 +96,13 @@ class World:
                     table("candidates", sorted(part, key=lambda c: (c["query_row"], c["rank"])))
                     for part in _cut(self.candidates, bounds)
                 )
+            ),
+            "teacher_scores": source(
+                *(
+                    table("teacher_scores", sorted(part, key=lambda s: (s["teacher"], s["query_row"], s["doc_row"])))
+                    for part in _cut(self.teacher_scores, bounds)
+                ),
+                teachers=self.teachers,
             ),
         }
 

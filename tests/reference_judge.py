@@ -42,7 +42,8 @@ def decide(world, found: Row, held: tuple, filters: list[Row]) -> Row:
         if not passes:
             verdict = each["name"]
             break
-    return {**found, "positive_row": held[0], "positive_score": held[1], "verdict": verdict, "evidence": evidence}
+    held_against = {"positive_row": held[0], "positive_score": held[1], "teacher_score": None}
+    return {**found, **held_against, "verdict": verdict, "evidence": evidence}
 
 
 def same_text_queries(world, query: int) -> set[int]:

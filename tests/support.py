@@ -64,10 +64,26 @@ class _Bar:
 
 
 @dataclass
+class MemoryCache:
+    """A `Cache` in memory. `added` counts rows."""
+
+    tables: dict[str, list[pa.Table]] = field(default_factory=dict)
+    added: int = 0
+
+    def read(self, name: str) -> pa.Table | None:
+        return pa.concat_tables(self.tables[name]) if name in self.tables else None
+
+    def add(self, name: str, table: pa.Table) -> None:
+        self.tables.setdefault(name, []).append(table)
+        self.added += table.num_rows
+
+
+@dataclass
 class TestContext:
     __test__ = False
     shards: tuple[Shard, ...] = (WHOLE,)
     scratch: Path = Path("/nonexistent")
+    cache: MemoryCache = field(default_factory=MemoryCache)
     device: str = "cpu"
     round: int = 0
     messages: list[str] = field(default_factory=list)
@@ -122,6 +138,7 @@ def run(
     only: Sequence[str] | None = None,
     device: str = "cpu",
     round: int = 0,
+    cache: MemoryCache | None = None,
 ) -> Result:
     """Runs `module.run` over all shards, or those named in `only`, and stores files under `folder`."""
     spec = module.SPEC
@@ -133,7 +150,7 @@ def run(
         shards = tuple(s for s in shards if str(s) in only)
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    context = TestContext(shards=shards, scratch=scratch, device=device, round=round)
+    context = TestContext(shards=shards, scratch=scratch, cache=cache or MemoryCache(), device=device, round=round)
     result = Result({}, {}, {}, {}, context.messages, [])
     finished: list[str] = []
     part: Part

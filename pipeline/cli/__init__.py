@@ -19,6 +19,7 @@ STAGES = {
     "embed": "Turn corpus and queries into vectors.",
     "index": "Build the index and measure its recall.",
     "mine": "Search candidates for every training query.",
+    "teach": "Score candidates once more by teachers, where any are given.",
     "judge": "Label each candidate: kept, or why not.",
     "deepen": "Search deeper for queries that keep too little.",
     "estimate": "Estimate how many false negatives pass.",

@@ -180,9 +180,7 @@ def _descending(query: np.ndarray, rough: np.ndarray) -> np.ndarray:
 
 def _everything(queries: int, documents: int) -> Candidates:
     rows = np.tile(np.arange(documents), queries)
-    return Candidates(
-        np.arange(queries + 1) * documents, rows, np.full(len(rows), -np.inf), np.full(queries, -np.inf)
-    )
+    return Candidates(np.arange(queries + 1) * documents, rows, np.full(len(rows), -np.inf), np.full(queries, -np.inf))
 
 
 def concatenate(parts: list[Candidates]) -> Candidates:

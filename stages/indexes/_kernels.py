@@ -41,7 +41,9 @@ class Pairs(NamedTuple):
     documents: np.ndarray  # int64 (t,), positions in the block
     queries: np.ndarray  # int64 (t,)
     rough: np.ndarray  # float32 (t,), the kernel's score
-    error: np.ndarray  # float32 (t,); the exact score is at least rough - error, and at most rough + error or rough is the top
+    error: (
+        np.ndarray
+    )  # float32 (t,); the exact score is at least rough - error, and at most rough + error or rough is the top
 
 
 class Kernel(Protocol):
@@ -73,9 +75,7 @@ def bound(documents: Documents, queries: Queries, terms: int) -> np.ndarray:
     """How far a kernel's score may be from the exact one: float64 (m,). `terms` is the number of roundings in a sum."""
     gamma = terms * 2.0**-24 / (1 - terms * 2.0**-24)
     rounded = documents.length + documents.error
-    return np.asarray(
-        queries.error * documents.length + queries.length * (documents.error + gamma * rounded) + _TINY
-    )
+    return np.asarray(queries.error * documents.length + queries.length * (documents.error + gamma * rounded) + _TINY)
 
 
 def _padded(values: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ def test_help_lists_every_command():
         "round",
         "ingest",
         "mine",
+        "teach",
         "judge",
         "train",
         "evaluate",

@@ -43,6 +43,8 @@ def test_the_default_rules_are_known_positive_same_text_and_a_relative_margin_of
     assert judge.JudgeConfig().semantic() == {
         "comparison": "least_positive",
         "filters": [{"name": "known_positive"}, {"name": "same_text"}, {"name": "relative_margin", "margin": 0.05}],
+        "promote": False,
+        "promote_overlap": 0.8,
     }
 
 
