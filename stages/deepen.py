@@ -29,6 +29,7 @@ from stages.schemas import CANDIDATES, FOUND_BY, JUDGED
 from stages.search import Searcher, certified_search, gather, load_vectors, longest, open_index
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Spec
+from stages.teacher_scores import PartScores, TeacherScores
 from stages.verdicts import Filter, judge, known_of
 
 RETRIEVER = "dense"
@@ -74,7 +75,7 @@ SPEC = Spec(
     name="deepen",
     version=1,
     config=DeepenConfig,
-    facts_of=("judged", "corpus.faiss"),
+    facts_of=("judged", "corpus.faiss", "teacher_scores"),
     inputs=(
         "corpus",
         "queries",
@@ -83,8 +84,9 @@ SPEC = Spec(
         "query_vectors",
         "corpus.faiss",
         "candidates",
-        "judged",
         "positives",
+        "teacher_scores",
+        "judged",
     ),
     tables=("deepened",),
     shards=shards,
@@ -114,7 +116,9 @@ def run(config: DeepenConfig, inputs: Inputs, context: Context) -> Iterator[Part
         for shard, pairs, rows in zip(context.shards, hungry, queries, strict=True):
             table, counters = JUDGED.empty_table(), {"candidates": 0, "kept": 0, "queries.fed": 0}
             if deep is not None and len(rows):
-                table, counters = _deepen(config, deep, _Starved.of(inputs, shard.index, rows, next(vectors), pairs))
+                table, counters = _deepen(
+                    config, deep, _Starved.of(inputs, deep.teachers, shard.index, rows, next(vectors), pairs)
+                )
             elif deep is not None:
                 next(vectors)
             fed += counters["queries.fed"]
@@ -170,6 +174,7 @@ class _Deep:
     rules: _Rules
     known: Known
     documents: StoredDocuments
+    teachers: TeacherScores
     vectors: np.ndarray  # float32 (n, d)
     longest: float
     searcher: Searcher
@@ -179,7 +184,16 @@ class _Deep:
     def open(cls, inputs: Inputs, rules: _Rules) -> _Deep:
         values = load_vectors(inputs["corpus_vectors"], inputs["corpus.faiss"])
         searcher, exact = open_index(inputs["corpus.faiss"], *values.shape)
-        return cls(rules, known_of(inputs), StoredDocuments(inputs), values, longest(values), searcher, exact)
+        return cls(
+            rules,
+            known_of(inputs),
+            StoredDocuments(inputs),
+            TeacherScores.of(inputs),
+            values,
+            longest(values),
+            searcher,
+            exact,
+        )
 
 
 @dataclass(frozen=True)
@@ -187,6 +201,7 @@ class _Starved:
     """The s queries of a part that are searched deeper."""
 
     where: str
+    taught: PartScores  # of the candidates that teachers have scored: none that is searched for here
     rows: np.ndarray  # int32 (s,), rows in queries, ascending
     vectors: np.ndarray  # float32 (s, d)
     pairs: _Pairs
@@ -196,7 +211,9 @@ class _Starved:
     fused: bool  # whether candidates say which retrievers found them
 
     @classmethod
-    def of(cls, inputs: Inputs, index: int, rows: np.ndarray, vectors: np.ndarray, pairs: _Pairs) -> _Starved:
+    def of(
+        cls, inputs: Inputs, teachers: TeacherScores, index: int, rows: np.ndarray, vectors: np.ndarray, pairs: _Pairs
+    ) -> _Starved:
         judged, positives = inputs["judged"], inputs["positives"]
         part = judged.read(["query_row", "doc_row", "rank", "found_by"], part=judged.parts[index])
         fused = part["found_by"].null_count < part.num_rows
@@ -208,7 +225,7 @@ class _Starved:
         held = positives.read(["query_row", "positive_row", "score"], part=positives.parts[index])
         held = held.filter(pa.array(np.isin(held["query_row"].to_numpy(), rows)))
         found = np.unique((query.astype(np.int64) << 32) | document)
-        return cls(str(index), rows, vectors, pairs.of(rows), held, found, deepest, fused)
+        return cls(str(index), teachers.part(index), rows, vectors, pairs.of(rows), held, found, deepest, fused)
 
 
 def _deepen(config: DeepenConfig, deep: _Deep, starved: _Starved) -> tuple[pa.Table, dict[str, int]]:
@@ -255,7 +272,7 @@ def _judged(deep: _Deep, starved: _Starved, todo: np.ndarray, depth: int) -> pa.
     )
     held = starved.held.filter(pa.array(np.isin(starved.held["query_row"].to_numpy(), starved.rows[todo])))
     where = f"deepen, part {starved.where}"
-    return judge(deep.rules, deep.known, found, held, where, documents=deep.documents)[0]
+    return judge(deep.rules, deep.known, found, held, where, documents=deep.documents, taught=starved.taught)[0]
 
 
 def _found_by(rank: np.ndarray, score: np.ndarray) -> pa.ListArray:

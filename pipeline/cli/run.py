@@ -76,8 +76,3 @@ def __getattr__(name: str) -> click.Command:
     if name in STAGES:
         return _stage(name, STAGES[name])
     raise AttributeError(name)
-
-
-ingest, embed, index, mine, teach, judge, sample, export, train, evaluate, report = (
-    _stage(name, says) for name, says in STAGES.items()
-)
