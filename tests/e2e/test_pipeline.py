@@ -281,7 +281,7 @@ def test_several_retrievers_and_a_deeper_search(project, tmp_path):
     lines = "".join(
         f"{q['query_id']} Q0 {d} {rank} {1 / rank} t\n"
         for q in table(workspace, "ingest/queries").to_pylist()
-        for rank, d in enumerate(("00000", f"{q['query_id'][1:4]}00"), 1)
+        for rank, d in enumerate(("copy-00000", f"{q['query_id'][1:4]}00"), 1)
     )
     known = {d["doc_id"] for d in table(workspace, "ingest/corpus").to_pylist()}
     given = [line for line in lines.splitlines(keepends=True) if line.split()[2] in known]
