@@ -66,7 +66,8 @@ class _Rules:
 
     def within(self, limit: int) -> int:
         """The deepest rank that is worth a look: none below the last one that every filter can keep."""
-        return min([limit, *(last for each in self.filters if (last := getattr(each, "deepest", None)) is not None)])
+        lasts = [cast(int | None, getattr(each, "deepest", None)) for each in self.filters]
+        return min([limit, *(last for last in lasts if last is not None)])
 
 
 def shards(config: DeepenConfig, inputs: Inputs) -> tuple[Shard, ...]:
