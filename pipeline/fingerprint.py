@@ -85,6 +85,10 @@ def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         return [leaf for key in value for leaf in _leaves(value[key], f"{path}.{key}" if path else key)]
     if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
-        order = [(f"{path} (order)", [item["name"] for item in value])]
-        return order + [leaf for item in value for leaf in _leaves(item, f"{path}.{item['name']}")]
+        names = [item["name"] for item in value]
+        order = [(f"{path} (order)", names)]
+        for i, (item, name) in enumerate(zip(value, names, strict=True)):
+            again = names[:i].count(name)  # the same member may be listed several times
+            order += _leaves(item, f"{path}.{name}" + (f"#{again + 1}" if again else ""))
+        return order
     return [(path, value)]

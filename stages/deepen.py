@@ -10,8 +10,9 @@ It is a stage of its own, after judge: a changed margin needs another deepening,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -65,6 +66,11 @@ class _Rules:
         tables = [dict(each) for each in facts["filters"]]
         return cls(facts["comparison"], tuple(cast(Filter, build("filters", t.pop("name"), t)) for t in tables))
 
+    def within(self, limit: int) -> int:
+        """The deepest rank that is worth a look: none below the last one that every filter can keep."""
+        lasts = [cast(int | None, getattr(each, "deepest", None)) for each in self.filters]
+        return min([limit, *(last for last in lasts if last is not None)])
+
 
 def shards(config: DeepenConfig, inputs: Inputs) -> tuple[Shard, ...]:
     """One for each part of the judged candidates."""
@@ -110,23 +116,25 @@ def run(config: DeepenConfig, inputs: Inputs, context: Context) -> Iterator[Part
     hungry = [_hungry(config, inputs, shard.index) for shard in context.shards]
     queries = [np.unique(pairs.query[pairs.need > 0]) for pairs in hungry]
     starved, fed = sum(len(rows) for rows in queries), 0
-    deep = _Deep.open(inputs, rules) if starved and config.limit else None
-    vectors = gather(inputs["query_vectors"], queries)
+    limit = rules.within(min(config.limit, inputs["corpus_vectors"].rows))
+    deep = cache(lambda: _Deep.open(inputs, rules))  # opened by the first query that needs it
+    vectors, teachers = gather(inputs["query_vectors"], queries), TeacherScores.of(inputs)
     with context.progress("deepen", starved) as bar:
         for shard, pairs, rows in zip(context.shards, hungry, queries, strict=True):
-            table, counters = JUDGED.empty_table(), {"candidates": 0, "kept": 0, "queries.fed": 0}
-            if deep is not None and len(rows):
-                table, counters = _deepen(
-                    config, deep, _Starved.of(inputs, deep.teachers, shard.index, rows, next(vectors), pairs)
-                )
-            elif deep is not None:
-                next(vectors)
+            table, counters = _deepen(
+                deep,
+                _Starved.of(inputs, teachers, shard.index, rows, next(vectors), pairs),
+                limit,
+                config.factor,
+            )
             fed += counters["queries.fed"]
             yield Part(shard, {"deepened": table}, counters={"queries.starved": len(rows), **counters})
             bar.advance(len(rows))
     if starved:
-        says = "are not searched deeper" if deep is None else f"have them down to rank {config.limit}: {fed:,}"
-        context.log(f"{starved:,} queries keep fewer than {config.wanted} candidates; {says}")
+        context.log(
+            f"{starved:,} queries keep fewer than {config.wanted} candidates; searched down to rank {limit}, "
+            f"{fed:,} of them get as many"
+        )
 
 
 @dataclass(frozen=True)
@@ -174,7 +182,6 @@ class _Deep:
     rules: _Rules
     known: Known
     documents: StoredDocuments
-    teachers: TeacherScores
     vectors: np.ndarray  # float32 (n, d)
     longest: float
     searcher: Searcher
@@ -228,15 +235,16 @@ class _Starved:
         return cls(str(index), teachers.part(index), rows, vectors, pairs.of(rows), held, found, deepest, fused)
 
 
-def _deepen(config: DeepenConfig, deep: _Deep, starved: _Starved) -> tuple[pa.Table, dict[str, int]]:
+def _deepen(deep: Callable[[], _Deep], starved: _Starved, limit: int, factor: float) -> tuple[pa.Table, dict[str, int]]:
     """The rows that are added for the starved queries, in the order of judged, and what was counted."""
-    limit = min(config.limit, len(deep.vectors))
     todo, depth = np.arange(len(starved.rows)), int(starved.deepest.max(initial=0))
+    if starved.fused:  # a fused rank says little about how deep the index was searched
+        depth = min(depth, int(limit / factor))
     tables, fed = [JUDGED.empty_table()], 0
     while len(todo) and depth < limit:
-        depth = min(limit, max(depth + 1, int(depth * config.factor)))
-        table = _judged(deep, starved, todo, depth)
-        upto = _enough(deep.rules.comparison, table, starved.pairs.of(starved.rows[todo]), starved.rows[todo])
+        depth = min(limit, max(depth + 1, int(depth * factor)))
+        table = _judged(deep(), starved, todo, depth)
+        upto = _enough(deep().rules.comparison, table, starved.pairs.of(starved.rows[todo]), starved.rows[todo])
         fed += int(np.isfinite(upto).sum())
         done = np.isfinite(upto) | (depth == limit)
         last = np.where(done, upto, 0)[np.searchsorted(starved.rows[todo], table["query_row"].to_numpy())]

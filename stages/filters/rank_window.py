@@ -40,6 +40,11 @@ class RankWindow(Member):
             )
         return self
 
+    @property
+    def deepest(self) -> int | None:
+        """The last rank that can be kept: whoever searches deeper need not go beyond it."""
+        return self.max
+
     def label(self, candidates: Candidates) -> Labels:
         rank = candidates.rank.astype(np.float64)
         last = np.inf if self.max is None else self.max

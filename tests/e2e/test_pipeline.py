@@ -19,9 +19,11 @@ import pytest
 
 from tests.e2e.conftest import CONFIG, ROOT, hardrock
 
+TRAINING = ("mine", "teach", "judge", "deepen", "estimate", "sample", "export", "train")
+
 RESULTS = {
     "ingest", "report",
-    *(f"round-00/{s}" for s in ("embed", "index", "evaluate", "mine", "teach", "judge", "sample", "export", "train")),
+    *(f"round-00/{s}" for s in ("embed", "index", "evaluate", *TRAINING)),
     *(f"round-01/{s}" for s in ("embed", "index", "evaluate")),
 }  # fmt: skip
 
@@ -117,7 +119,11 @@ def test_candidates_and_verdicts_are_those_of_brute_force(project):
 def test_every_triplet_is_the_best_kept_candidate_of_its_own_query(project):
     workspace = project / "ws"
     kept: dict[int, list[int]] = {}
-    for row in table(workspace, "round-00/judge/judged").to_pylist():
+    rows = [
+        *table(workspace, "round-00/judge/judged").to_pylist(),
+        *table(workspace, "round-00/deepen/deepened").to_pylist(),
+    ]
+    for row in rows:
         if row["verdict"] == "kept":
             kept.setdefault(row["query_row"], []).append(row["doc_row"])
     expected = [
@@ -148,7 +154,7 @@ def test_a_changed_margin_reruns_judge_and_what_follows(project, tmp_path):
     hardrock("run", *arguments, cwd=project)
     after = runs(workspace)
     assert {name for name in RESULTS if before[name] != after[name]} == {
-        "round-00/judge", "round-00/sample", "round-00/export", "round-00/train", "round-01/embed", "round-01/index",
+        "round-00/judge", "round-00/deepen", "round-00/sample", "round-00/export", "round-00/train", "round-01/embed", "round-01/index",
         "round-01/evaluate", "report",
     }  # fmt: skip
 
@@ -164,7 +170,7 @@ def test_a_stage_that_makes_the_same_files_again_leaves_those_after_it_fresh(pro
         content(workspace)["round-00/sample/triplets-00000.parquet"] == facts["round-00/sample/triplets-00000.parquet"]
     )
     assert {name for name in RESULTS if before[name] != after[name]} == {
-        "round-00/mine", "round-00/judge", "round-00/sample", "report"
+        "round-00/mine", "round-00/judge", "round-00/deepen", "round-00/sample", "report"
     }  # fmt: skip
 
 
@@ -243,7 +249,7 @@ def test_another_round_mines_with_the_trained_model(project, tmp_path):
     hardrock("round", "--workspace", str(workspace), cwd=project)
     after = {str(p.parent.relative_to(workspace)) for p in workspace.rglob("manifest.json")}
     assert after - RESULTS == {
-        *(f"round-01/{s}" for s in ("mine", "teach", "judge", "sample", "export", "train")),
+        *(f"round-01/{s}" for s in TRAINING),
         *(f"round-02/{s}" for s in ("embed", "index", "evaluate")),
     }
     assert {name for name in RESULTS if runs(workspace)[name] != before[name]} == {"report"}
@@ -268,3 +274,55 @@ def test_a_wrong_configuration_is_told_with_a_suggestion(tmp_path, change, says)
     assert done.returncode == 2
     assert says in done.stderr
     assert "hardrock.toml" in done.stderr
+
+
+def test_several_retrievers_and_a_deeper_search(project, tmp_path):
+    """A hybrid of the index, BM25 and a run that the evaluate stage wrote; starved queries are searched deeper."""
+    workspace = tmp_path / "ws"
+    shutil.copytree(project / "ws", workspace)
+    lines = "".join(
+        f"{q['query_id']} Q0 {d} {rank} {1 / rank} t\n"
+        for q in table(workspace, "ingest/queries").to_pylist()
+        for rank, d in enumerate(("copy-00000", f"{q['query_id'][1:4]}00"), 1)
+    )
+    known = {d["doc_id"] for d in table(workspace, "ingest/corpus").to_pylist()}
+    given = [line for line in lines.splitlines(keepends=True) if line.split()[2] in known]
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "given.run").write_text("".join(given))
+    shutil.copytree(project / "beir", tmp_path / "beir")
+    text = CONFIG.replace("[mine]\ndepth = 60", "[mine]\ndepth = 12").replace("max = 50", "max = 200")
+    text += """
+[[mine.retrievers]]
+name = "dense"
+[[mine.retrievers]]
+name = "bm25"
+[[mine.retrievers]]
+name = "run"
+label = "given"
+path = "runs/given.run"
+[mine.fusion]
+name = "scores"
+[deepen]
+wanted = 3
+"""
+    (tmp_path / "hardrock.toml").write_text(text)
+    hardrock("sample", "--workspace", "ws", cwd=tmp_path)
+    candidates = table(workspace, "round-00/mine/candidates").to_pylist()
+    assert {row["retriever"] for row in candidates} == {"scores"}
+    by = {entry["retriever"] for row in candidates for entry in row["found_by"]}
+    assert by == {"dense", "bm25", "given"}
+    judged = table(workspace, "round-00/judge/judged").to_pylist()
+    added = table(workspace, "round-00/deepen/deepened").to_pylist()
+    assert added
+    assert not {(r["query_row"], r["doc_row"]) for r in judged} & {(r["query_row"], r["doc_row"]) for r in added}
+    sampled = {(t["query_row"], t["negative_row"]) for t in table(workspace, "round-00/sample/triplets").to_pylist()}
+    kept = {(r["query_row"], r["doc_row"]) for r in [*judged, *added] if r["verdict"] == "kept"}
+    assert sampled <= kept
+    assert sampled & {(r["query_row"], r["doc_row"]) for r in added}
+    found = json.loads(
+        hardrock("sql", "--workspace", "ws", "--json", "SELECT count(*) AS n FROM judged", cwd=tmp_path).stdout
+    )
+    assert found["n"] == len(judged) + len(added)
+    (tmp_path / "runs" / "given.run").write_text("".join(given[:-1]))
+    states = json.loads(hardrock("status", "--json", "--workspace", "ws", cwd=tmp_path).stdout)
+    assert {s["stage"]: s["why"] for s in states}["round-00/mine"] == ["given changed"]

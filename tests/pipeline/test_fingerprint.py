@@ -43,3 +43,11 @@ def test_differences_name_the_key_with_both_values():
 def test_the_order_of_keys_does_not_matter():
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest([1, 2]) != digest([2, 1])
+
+
+def test_a_change_in_the_first_of_two_members_of_one_kind_is_said():
+    def identity(first: int) -> dict:
+        members = [{"name": "run", "path": first}, {"name": "run", "path": 2}]
+        return {"stage": "mine", "version": 1, "config": {"retrievers": members}, "inputs": {}, "external": {}}
+
+    assert differences(identity(1), identity(3)) == ["mine.retrievers.run.path 1 → 3"]
