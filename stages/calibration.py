@@ -20,7 +20,23 @@ from stages.leakage import Block, Loss, Rate, Rows, Tally, Trial, answers, tally
 from stages.registry import Member, build
 from stages.verdicts import Filter
 
-SHARES = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, *(round(0.1 + 0.05 * i, 2) for i in range(17)), 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 1)
+SHARES = (
+    0,
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    *(round(0.1 + 0.05 * i, 2) for i in range(17)),
+    0.925,
+    0.95,
+    0.97,
+    0.98,
+    0.99,
+    0.995,
+    1,
+)
 """Shares of the relevant candidates that change sides at the thresholds that are proposed."""
 
 PROBES = (1.0, 2.0, 0.25, 0.5, 3.0)
@@ -123,9 +139,7 @@ def sweep(filters: Sequence[Filter], wanted: str | None) -> Sweep:
     if not numeric:
         raise ConfigError(f"{name} has no numeric threshold", try_="another filter")
     if not field and len(numeric) > 1:
-        raise ConfigError(
-            f"{name} has several thresholds", try_=" or ".join(f"{name}.{each}" for each in numeric)
-        )
+        raise ConfigError(f"{name} has several thresholds", try_=" or ".join(f"{name}.{each}" for each in numeric))
     field = field or next(iter(numeric))
     if field not in numeric:
         raise ConfigError(f"{name} has no threshold {field!r}", try_=suggestion(field, numeric))
@@ -183,9 +197,7 @@ def calibrated(
         place = points.index(best)
         around = [point.threshold for point in points[max(0, place - 1) : place + 2]]
         between = {
-            _round(chosen, t)
-            for low, high in pairwise(around)
-            for t in np.linspace(low, high, FINER + 2)[1:-1]
+            _round(chosen, t) for low, high in pairwise(around) for t in np.linspace(low, high, FINER + 2)[1:-1]
         } - set(around)
         points += curve(trial, chosen, [t for t in sorted(between) if _at(chosen, t) is not None], pairs)
         points.sort(key=lambda point: point.threshold)

@@ -182,9 +182,7 @@ def _within(rows: Rows, band: Band) -> np.ndarray | None:
     return inside
 
 
-def _estimates(
-    config: EstimateConfig, trial: Trial, filters: Sequence[Filter], mined: Mined, round: int
-) -> pa.Table:
+def _estimates(config: EstimateConfig, trial: Trial, filters: Sequence[Filter], mined: Mined, round: int) -> pa.Table:
     counted = tally(trial, filters)
     bands = [(band, _within(counted.relevant, band), _within(counted.others, band)) for band in _bands(config)]
     rows: list[dict[str, Any]] = []
@@ -230,4 +228,3 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
         else:
             columns.append(pa.array(values, field.type, from_pandas=True))
     return pa.Table.from_arrays(columns, schema=ESTIMATES)
-

@@ -24,17 +24,37 @@ SAYS = {
 @click.command()
 @options
 @click.argument("filter_", metavar="[FILTER]", required=False)
-@click.option("--leak", type=click.FloatRange(0, 1, min_open=True), default=0.05, show_default=True,
-              help="Share of the relevant candidates that may be kept as negatives.")
-@click.option("--by", type=click.Choice(["high", "rate"]), default="high", show_default=True,
-              help="What must not exceed it: the upper end of the 95% interval, or the rate itself.")
-@click.option("--estimator", type=click.Choice(list(SAYS)),
-              help="Default: hidden_positive where a positive can be hidden, else hierarchy.")
+@click.option(
+    "--leak",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of the relevant candidates that may be kept as negatives.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["high", "rate"]),
+    default="high",
+    show_default=True,
+    help="What must not exceed it: the upper end of the 95% interval, or the rate itself.",
+)
+@click.option(
+    "--estimator",
+    type=click.Choice(list(SAYS)),
+    help="Default: hidden_positive where a positive can be hidden, else hierarchy.",
+)
 @click.option("--round", "number", type=click.IntRange(min=0), default=0, show_default=True, help="Round of the model.")
 @click.option("--write", is_flag=True, help="Set the threshold in the configuration file.")
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON on standard output.")
 def calibrate(
-    filter_: str | None, leak: float, by: str, estimator: str | None, number: int, write: bool, as_json: bool, **given: Any
+    filter_: str | None,
+    leak: float,
+    by: str,
+    estimator: str | None,
+    number: int,
+    write: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Find the threshold of FILTER for a wanted leak rate, on the stored candidates, without a new search.
 
@@ -70,9 +90,14 @@ def calibrate(
     value = int(best.threshold) if chosen.whole else best.threshold
     if write:
         changed = set_number(made.configuration.source, chosen.key, value, _tables(made.configuration, chosen))
-        click.echo(f"{made.configuration.source}: {'.'.join(chosen.key)} = {value:g}" + ("" if changed else ", as before"), err=True)
+        click.echo(
+            f"{made.configuration.source}: {'.'.join(chosen.key)} = {value:g}" + ("" if changed else ", as before"),
+            err=True,
+        )
     elif not as_json:
-        click.echo(f"\n{'.'.join(chosen.key)} = {value:g}; --write sets it, --set {'.'.join(chosen.key)}={value:g} tries it")
+        click.echo(
+            f"\n{'.'.join(chosen.key)} = {value:g}; --write sets it, --set {'.'.join(chosen.key)}={value:g} tries it"
+        )
 
 
 def _trial(found: Sequence[Trial], wanted: str | None) -> Trial:

@@ -40,7 +40,10 @@ def what_if(number: int, as_json: bool, **given: Any) -> None:
             try_="--set judge.…, estimate.… or sample.…; for the rest, `hardrock run` with another workspace",
         )
     stored, tried = _stored(made, number), _tried(made, number)
-    stored["negatives_jaccard"], tried["negatives_jaccard"] = 1.0, _jaccard(stored.pop("triplets"), tried.pop("triplets"))
+    stored["negatives_jaccard"], tried["negatives_jaccard"] = (
+        1.0,
+        _jaccard(stored.pop("triplets"), tried.pop("triplets")),
+    )
     if as_json:
         click.echo(json.dumps({"stored": stored, "what_if": tried}))
     else:
@@ -76,7 +79,12 @@ def _tried(made: Runner, number: int) -> dict[str, Any]:
 
 
 def _figures(
-    made: Runner, number: int, judged: Source | MemoryTable, triplets: Source | MemoryTable, positives: Source, negatives: int
+    made: Runner,
+    number: int,
+    judged: Source | MemoryTable,
+    triplets: Source | MemoryTable,
+    positives: Source,
+    negatives: int,
 ) -> dict[str, Any]:
     import numpy as np
     import pyarrow as pa
@@ -102,7 +110,10 @@ def _figures(
         "pairs": positives.rows,
         "pairs_with_all": int(np.count_nonzero(counts >= negatives)),
         "pairs_without": positives.rows - len(counts),
-        "leak": {name: {key: row[key] for key in ("hidden", "leaked", "rate", "low", "high")} for name, row in overall.items()},
+        "leak": {
+            name: {key: row[key] for key in ("hidden", "leaked", "rate", "low", "high")}
+            for name, row in overall.items()
+        },
         "triplets": np.stack([key, chosen["negative_row"].to_numpy()], axis=1),
     }
 

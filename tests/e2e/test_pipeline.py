@@ -21,7 +21,7 @@ from tests.e2e.conftest import CONFIG, ROOT, hardrock
 
 RESULTS = {
     "ingest", "report",
-    *(f"round-00/{s}" for s in ("embed", "index", "evaluate", "mine", "judge", "sample", "export", "train")),
+    *(f"round-00/{s}" for s in ("embed", "index", "evaluate", "mine", "judge", "estimate", "sample", "export", "train")),
     *(f"round-01/{s}" for s in ("embed", "index", "evaluate")),
 }  # fmt: skip
 
@@ -243,7 +243,7 @@ def test_another_round_mines_with_the_trained_model(project, tmp_path):
     hardrock("round", "--workspace", str(workspace), cwd=project)
     after = {str(p.parent.relative_to(workspace)) for p in workspace.rglob("manifest.json")}
     assert after - RESULTS == {
-        *(f"round-01/{s}" for s in ("mine", "judge", "sample", "export", "train")),
+        *(f"round-01/{s}" for s in ("mine", "judge", "estimate", "sample", "export", "train")),
         *(f"round-02/{s}" for s in ("embed", "index", "evaluate")),
     }
     assert {name for name in RESULTS if runs(workspace)[name] != before[name]} == {"report"}

@@ -40,6 +40,7 @@ def test_help_lists_every_command():
         "ingest",
         "mine",
         "judge",
+        "estimate",
         "train",
         "evaluate",
         "status",
@@ -47,6 +48,8 @@ def test_help_lists_every_command():
         "sql",
         "show",
         "doctor",
+        "calibrate",
+        "what-if",
     ):
         assert re.search(rf"^  {name} ", text, re.M), name
 
