@@ -156,11 +156,18 @@ ESTIMATES = pa.schema(
         _field("rate", pa.float64(), "leaked / hidden", null=True),
         _field("low", pa.float64(), "95% interval of the rate, lower end", null=True),
         _field("high", pa.float64(), "95% interval of the rate, upper end", null=True),
-        _field("unjudged", pa.int64(), "candidates of which it is not known whether they are relevant; none for hierarchy"),
+        _field(
+            "unjudged", pa.int64(), "candidates of which it is not known whether they are relevant; none for hierarchy"
+        ),
         _field("unjudged_dropped", pa.int64(), "of those, thrown away"),
         _field("negatives", pa.int64(), "candidates known to be not relevant; for hierarchy, those without relation"),
         _field("negatives_dropped", pa.int64(), "of those, thrown away"),
-        _field("false_negatives", pa.float64(), "estimated share of the kept that is relevant; for hierarchy, of relatives", null=True),
+        _field(
+            "false_negatives",
+            pa.float64(),
+            "estimated share of the kept that is relevant; for hierarchy, of relatives",
+            null=True,
+        ),
         _field("false_negatives_at_most", pa.float64(), "upper bound of that share", null=True),
     ]
 )  # ordered by estimator, filter in the order of judging with all at the end, band, lower
