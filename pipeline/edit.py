@@ -54,7 +54,8 @@ def edited(text: str, key: Sequence[str], value: float, siblings: Sequence[Seque
 
 
 def _on_its_line(text: str, key: tuple[str, ...], value: str, siblings: list[tuple[str, ...]]) -> str | None:
-    lines, table = text.splitlines(keepends=True), ()
+    lines = text.splitlines(keepends=True)
+    table: tuple[str, ...] = ()
     for number, line in enumerate(lines):
         body, end = _line(line)
         if header := _HEADER.match(body):

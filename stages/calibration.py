@@ -248,8 +248,7 @@ def _turns(block: Block, chosen: Sweep) -> np.ndarray:
         slope = (two.limit - one.limit) / (second - first)
         turn = first + (one.value - one.limit) / slope
     turn = turn[np.isfinite(turn)]
-    values = one.value[np.isfinite(one.value)]
-    return turn if len(turn) else values
+    return np.asarray(turn if len(turn) else one.value[np.isfinite(one.value)])
 
 
 def _only(seen: Candidates, rows: np.ndarray) -> Candidates:

@@ -8,6 +8,7 @@ counted for each filter alone and for all together, over all candidates and with
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -164,8 +165,8 @@ def _bands(config: EstimateConfig) -> list[Band]:
     gaps: list[float | None] = [None, *config.gap_bands, None]
     return [
         Band("overall", None, None),
-        *(Band("rank", low, high) for low, high in zip(ranks, ranks[1:], strict=False)),
-        *(Band("gap", low, high) for low, high in zip(gaps, gaps[1:], strict=False)),
+        *(Band("rank", low, high) for low, high in pairwise(ranks)),
+        *(Band("gap", low, high) for low, high in pairwise(gaps)),
     ]
 
 

@@ -122,7 +122,7 @@ def unlabelled(mined: Mined, comparison: str, *, complete: bool) -> tuple[Block,
 
 def unknown(seen: Candidates) -> np.ndarray:
     """Candidates that are not known to be relevant, by themselves or as a copy of a positive: bool (n,)."""
-    return ~(seen.relevance > 0) & np.isnan(seen.same_text_positive)
+    return np.asarray(~(seen.relevance > 0) & np.isnan(seen.same_text_positive))
 
 
 def _each_once(mined: Mined, pairs: tuple[np.ndarray, np.ndarray], hidden: np.ndarray) -> np.ndarray:

@@ -60,11 +60,6 @@ class Rows:
         """Whether one of the filters, named by their places, drops a row: bool (n,)."""
         return np.asarray(self.drop[list(filters)].any(axis=0))
 
-    def within(self, rows: np.ndarray) -> Rows:
-        """The rows where the mask (n,) is set."""
-        columns = (self.cluster, self.query_row, self.positive_row, self.rank, self.gap, self.negative)
-        return Rows(*(column[rows] for column in columns), self.drop[:, rows])
-
 
 class Rate(NamedTuple):
     """How many of the relevant rows leak: are kept, and so could become negatives. NaN where there are none."""

@@ -47,6 +47,7 @@ SAYS = {
 @click.option("--write", is_flag=True, help="Set the threshold in the configuration file.")
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON on standard output.")
 def calibrate(
+    *,
     filter_: str | None,
     leak: float,
     by: str,

@@ -10,7 +10,6 @@ import click
 from pipeline.cli import options
 
 if TYPE_CHECKING:
-    from pipeline.memory import MemoryTable
     from pipeline.runner import Runner
     from stages.settings import Settings
     from stages.spec import Source
@@ -54,12 +53,13 @@ def _stored(made: Runner, number: int) -> dict[str, Any]:
     """The figures of what is stored; the leak rate is estimated anew, with the seed that is configured."""
     from pipeline.plan import Node
 
-    judged = made.inputs(Node("sample", number))["judged"]
-    shortfall = made.inputs(Node("sample", number))  # judged and positives
+    inputs = made.inputs(Node("sample", number))
     triplets = made.inputs(Node("export", number))["triplets"]
-    wanted = made.workspace.manifest(Node("sample", number).name)
-    negatives = int(wanted.identity["config"]["negatives"]) if wanted else 0
-    return _figures(made, number, judged, triplets, shortfall["positives"], negatives)
+    manifest = made.workspace.manifest(Node("sample", number).name)
+    negatives = int(manifest.identity["config"]["negatives"]) if manifest else 0
+    return _figures(
+        made, number, judged=inputs["judged"], triplets=triplets, positives=inputs["positives"], negatives=negatives
+    )
 
 
 def _tried(made: Runner, number: int) -> dict[str, Any]:
@@ -69,18 +69,20 @@ def _tried(made: Runner, number: int) -> dict[str, Any]:
 
     stages = made.configuration.stages
     judging = memory.run(plan.module("judge"), stages["judge"], made.inputs(Node("judge", number)), made.device, number)
-    positives = made.inputs(Node("sample", number))
+    judged = cast("Source", judging.tables["judged"])
+    inputs = {**made.inputs(Node("sample", number)), "judged": judged}
     lenient = cast(Any, stages["sample"]).model_copy(update={"min_yield": 0.0})
-    inputs = {**positives, "judged": cast("Source", judging.tables["judged"])}
     sampling = memory.run(plan.module("sample"), cast("Settings", lenient), inputs, made.device, number)
+    triplets = cast("Source", sampling.tables["triplets"])
     return _figures(
-        made, number, judging.tables["judged"], sampling.tables["triplets"], positives["positives"], lenient.negatives
+        made, number, judged=judged, triplets=triplets, positives=inputs["positives"], negatives=lenient.negatives
     )
 
 
 def _figures(
     made: Runner,
     number: int,
+    *,
     judged: Source | MemoryTable,
     triplets: Source | MemoryTable,
     positives: Source,
@@ -92,7 +94,7 @@ def _figures(
     from pipeline import memory, plan
     from pipeline.plan import Node
 
-    inputs = {**made.inputs(Node("judge", number)), "judged": cast("Source", judged)}
+    inputs = {**made.inputs(Node("judge", number)), "judged": judged}
     estimates = memory.run(plan.module("estimate"), made.configuration.stages["estimate"], inputs, made.device, number)
     overall = {
         row["estimator"]: row

@@ -154,7 +154,8 @@ def test_a_changed_margin_reruns_judge_and_what_follows(project, tmp_path):
     hardrock("run", *arguments, cwd=project)
     after = runs(workspace)
     assert {name for name in RESULTS if before[name] != after[name]} == {
-        "round-00/judge", "round-00/deepen", "round-00/sample", "round-00/export", "round-00/train", "round-01/embed", "round-01/index",
+        "round-00/judge", "round-00/deepen", "round-00/estimate", "round-00/sample", "round-00/export",
+        "round-00/train", "round-01/embed", "round-01/index",
         "round-01/evaluate", "report",
     }  # fmt: skip
 
@@ -170,7 +171,8 @@ def test_a_stage_that_makes_the_same_files_again_leaves_those_after_it_fresh(pro
         content(workspace)["round-00/sample/triplets-00000.parquet"] == facts["round-00/sample/triplets-00000.parquet"]
     )
     assert {name for name in RESULTS if before[name] != after[name]} == {
-        "round-00/mine", "round-00/judge", "round-00/deepen", "round-00/sample", "report"
+        "round-00/mine", "round-00/teach", "round-00/judge", "round-00/deepen", "round-00/estimate", "round-00/sample",
+        "report",
     }  # fmt: skip
 
 

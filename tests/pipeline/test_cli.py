@@ -41,6 +41,7 @@ def test_help_lists_every_command():
         "mine",
         "teach",
         "judge",
+        "estimate",
         "train",
         "evaluate",
         "status",
@@ -48,6 +49,8 @@ def test_help_lists_every_command():
         "sql",
         "show",
         "doctor",
+        "calibrate",
+        "what-if",
     ):
         assert re.search(rf"^  {name} ", text, re.M), name
 
