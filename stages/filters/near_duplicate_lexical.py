@@ -40,8 +40,9 @@ class NearDuplicateLexical(Member):
     def label(self, candidates: Candidates) -> Labels:
         corpus, pairs = candidates.corpus, Pairs.of(candidates)
         shingles = Shingles(self.unit, self.size)
-        bitmaps = corpus.cache.setdefault(shingles, None) or Bitmaps(len(candidates.known.doc_text), shingles)
-        corpus.cache[shingles] = bitmaps
+        if shingles not in corpus.cache:
+            corpus.cache[shingles] = Bitmaps(len(candidates.known.doc_text), shingles)
+        bitmaps: Bitmaps = corpus.cache[shingles]
         bitmaps.fill(corpus, np.unique(np.concatenate([pairs.document, pairs.positive])))
         near = np.flatnonzero(bitmaps.may_reach(pairs.document, pairs.positive, self.threshold))
         similarity = np.full(len(pairs.document), -np.inf)
