@@ -90,6 +90,7 @@ def lighten() -> None:
     """Puts the light training in the place of the real one, and leaves git alone."""
     plan.module = lambda stage: LIGHT if stage == "train" else _real(stage)  # type: ignore[assignment]
     environment.git_state = lambda: None
+    environment.versions = dict  # type: ignore[assignment]
 
 
 def write_data(folder: Path) -> Path:
