@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,12 @@ TABLES: dict[str, dict[str, Any]] = {
     "evaluate": {"depth": 100},
 }
 
-NAMES = ["ingest", *(f"round-00/{s}" for s in (*plan.OPENING, *plan.TRAINING)), *(f"round-01/{s}" for s in plan.OPENING), "report"]
+NAMES = [
+    "ingest",
+    *(f"round-00/{s}" for s in (*plan.OPENING, *plan.TRAINING)),
+    *(f"round-01/{s}" for s in plan.OPENING),
+    "report",
+]
 
 
 class Hashed(Member):
@@ -46,7 +51,9 @@ class Hashed(Member):
         return digest([self.seed, self.query_prompt])
 
     def load(self, device: str, precision: str) -> Any:
-        return SimpleNamespace(dimensions=16, max_tokens=None, counts={"truncated": 0, "repeated": 0, "halved": 0}, encode=self.encode)
+        return SimpleNamespace(
+            dimensions=16, max_tokens=None, counts={"truncated": 0, "repeated": 0, "halved": 0}, encode=self.encode
+        )
 
     def encode(self, texts: Sequence[str], role: str, prompts: Any = None, **_: Any) -> np.ndarray:
         words = {word for text in texts for word in text.split()}
@@ -70,10 +77,18 @@ def _train(config: Any, inputs: Inputs, context: Context) -> Iterator[Part]:
     print_of_it = digest(inputs["triplets"].read().drop_columns(["sampler"]).to_pylist())
     for step in range(3):
         (context.scratch / f"state-{step}").write_bytes(print_of_it.encode() * 50)
-    table = pa.Table.from_pylist([{"step": 1, "epoch": 1.0, "loss": 0.5, "learning_rate": 0.1, "masked": 0.0}], schema=TRAINING_LOG)
+    table = pa.Table.from_pylist(
+        [{"step": 1, "epoch": 1.0, "loss": 0.5, "learning_rate": 0.1, "masked": 0.0}], schema=TRAINING_LOG
+    )
     for shard in context.shards:
         facts = {"rows": 1, "negatives": 1, "steps": 3, "epochs": 1.0, "loss": 0.5, "masked": 0.0}
-        yield Part(shard, {"training_log": table}, {"checkpoint": partial(_save, int(print_of_it[:6], 16))}, {"pairs": 1}, facts)
+        yield Part(
+            shard,
+            {"training_log": table},
+            {"checkpoint": partial(_save, int(print_of_it[:6], 16))},
+            {"pairs": 1},
+            facts,
+        )
 
 
 def _save(seed: int, folder: Path) -> None:
@@ -86,18 +101,22 @@ _real = plan.module
 LIGHT = SimpleNamespace(SPEC=replace(train.SPEC), run=_train)
 
 
-def lighten() -> None:
-    """Puts the light training in the place of the real one, and leaves git alone."""
-    plan.module = lambda stage: LIGHT if stage == "train" else _real(stage)  # type: ignore[assignment]
-    environment.git_state = lambda: None
-    environment.versions = dict  # type: ignore[assignment]
+def lighten(put: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Puts the light training in the place of the real one, and leaves git and packages alone."""
+    put(plan, "module", lambda stage: LIGHT if stage == "train" else _real(stage))
+    put(environment, "git_state", lambda: None)
+    put(environment, "versions", dict)
 
 
 def write_data(folder: Path) -> Path:
     """A BEIR folder of 14 documents and 9 queries."""
-    words = "femur tibia skull rib wrist ankle pelvis".split()
+    words = ["femur", "tibia", "skull", "rib", "wrist", "ankle", "pelvis"]
     folder.joinpath("qrels").mkdir(parents=True)
-    documents = [{"_id": f"d{i}{k}", "title": "", "text": f"{kind} of the {word} {i}"} for i, word in enumerate(words) for k, kind in enumerate(("fracture", "burn"))]
+    documents = [
+        {"_id": f"d{i}{k}", "title": "", "text": f"{kind} of the {word} {i}"}
+        for i, word in enumerate(words)
+        for k, kind in enumerate(("fracture", "burn"))
+    ]
     queries = [{"_id": f"q{i}", "text": f"{('broken', 'burnt')[i % 2]} {words[i % 7]}"} for i in range(9)]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(d) + "\n" for d in documents))
     (folder / "queries.jsonl").write_text("".join(json.dumps(q) + "\n" for q in queries))
@@ -111,7 +130,12 @@ def configuration(data: Path, **changes: Any) -> config.Configuration:
     """The light configuration; `changes` are whole tables."""
     encoder = Hashed()
     tables = {**TABLES, "ingest": {"dataset": {"name": "beir", "path": str(data)}}, **changes}
-    stages = {s: plan.spec(s).config.model_validate(tables.get(s, {}) | ({"encoder": encoder} if s in ("embed", "train") else {})) for s in plan.STAGES}
+    stages = {
+        s: plan.spec(s).config.model_validate(
+            tables.get(s, {}) | ({"encoder": encoder} if s in ("embed", "train") else {})
+        )
+        for s in plan.STAGES
+    }
     return config.Configuration(data, 1, stages)
 
 
