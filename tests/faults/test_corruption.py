@@ -49,10 +49,7 @@ def refused(path: Path, folder: Path, stored: Stored | None) -> str:
     """What a reader says of a damaged file."""
     source._checked.clear()
     with pytest.raises(ArtefactError) as caught:
-        if stored is None:
-            read(path)
-        else:
-            source.check(folder, stored)
+        read(path) if stored is None else source.check(folder, stored)
     return str(caught.value)
 
 

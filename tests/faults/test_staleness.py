@@ -41,7 +41,7 @@ def others(annotation: Any, value: Any):
     elif isinstance(value, str):
         yield value + "x"
     elif isinstance(value, tuple) and value:
-        yield from (value[:-1], value[::-1])
+        yield from (value[:-1], value[::-1], ("train",), ("dev",))
     elif value is None:
         yield from (7, 0.5, "x", False, ("test",), (7,))
     elif value == ():
