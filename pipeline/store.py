@@ -158,6 +158,7 @@ class Workspace:
         with storing(final):
             for left in ("key", "shards", "scratch"):
                 remove(building / left)
+            sync(building)
             make(final.parent)
             remove(self.root / "catalog.duckdb")  # its views may not fit any more
             remove(old)

@@ -19,7 +19,7 @@ class Terminated(BaseException):
     """SIGTERM has come."""
 
 
-def guarded(command: Callable[[], Any]) -> int:  # noqa: PLR0911  a code for each way to end
+def guarded(command: Callable[[], Any]) -> int:
     """Runs a command and returns its exit code; a person sees a message, never a traceback for a fault of theirs.
 
     The first Ctrl-C or SIGTERM unwinds in order. The second, whatever the first is busy with, ends the process at once:
