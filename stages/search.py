@@ -170,6 +170,8 @@ def score_pairs(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarra
     Products of float32 values are exact in float64. Each row is summed by itself, in an order that hangs on d alone, so a
     pair's score is the same to the bit in whatever block it is computed.
     """
+    if len(j) and not 0 <= j.min() <= j.max() < len(right):
+        raise IndexError(f"rows {j.min()} to {j.max()} of {len(right)}")
     scores = np.empty(len(i), dtype=np.float64)
     documents = np.empty((min(_PAIRS, len(i)), right.shape[1]), dtype=np.float32)
     products = np.empty(documents.shape)
