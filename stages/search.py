@@ -175,19 +175,23 @@ def score_pairs(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarra
     scores = np.empty(len(i), dtype=np.float64)
     documents = np.empty((min(_PAIRS, len(i)), right.shape[1]), dtype=np.float32)
     products = np.empty(documents.shape)
-    # Pairs of one query follow each other, as a rule: runs save a copy of its vector for each pair.
-    ends = np.append(np.flatnonzero(np.diff(i)) + 1, len(i)) if len(i) else i
+    for start, stop in _runs(i):
+        block = products[: stop - start]
+        block[:] = np.take(right, j[start:stop], axis=0, out=documents[: stop - start], mode="clip")
+        block *= left[i[start]].astype(np.float64) if (i[start:stop] == i[start]).all() else left[i[start:stop]]
+        np.add.reduce(block, axis=1, out=scores[start:stop])
+    return np.rint(scores / GRID) * GRID + 0.0  # which makes -0.0 a plain 0
+
+
+def _runs(i: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pieces of at most `_PAIRS`, of one query each where queries have many pairs, which saves copies of its vector."""
+    ends = np.append(np.flatnonzero(np.diff(i)) + 1, len(i))
+    ends = ends if len(ends) * 16 < len(i) else ends[-1:]
     start = 0
     for end in ends.tolist():
-        query = left[i[start]].astype(np.float64)
         for low in range(start, end, _PAIRS):
-            high = min(low + _PAIRS, end)
-            block = products[: high - low]
-            block[:] = np.take(right, j[low:high], axis=0, out=documents[: high - low], mode="clip")
-            block *= query
-            np.add.reduce(block, axis=1, out=scores[low:high])
+            yield low, min(low + _PAIRS, end)
         start = end
-    return np.rint(scores / GRID) * GRID + 0.0  # which makes -0.0 a plain 0
 
 
 def error_bound(queries: np.ndarray, longest_document: float) -> np.ndarray:

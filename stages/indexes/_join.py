@@ -210,9 +210,7 @@ def _rough(keys: np.ndarray) -> np.ndarray:
 
 def _everything(queries: int, documents: int) -> Candidates:
     rows = np.tile(np.arange(documents), queries)
-    return Candidates(
-        np.arange(queries + 1) * documents, rows, np.full(len(rows), -np.inf), np.full(queries, -np.inf)
-    )
+    return Candidates(np.arange(queries + 1) * documents, rows, np.full(len(rows), -np.inf), np.full(queries, -np.inf))
 
 
 def concatenate(parts: list[Candidates]) -> Candidates:

@@ -41,7 +41,9 @@ class Pairs(NamedTuple):
     documents: np.ndarray  # int64 (t,), positions in the block
     queries: np.ndarray  # int64 (t,)
     rough: np.ndarray  # float32 (t,), the kernel's score
-    error: np.ndarray  # float32 (t,); the exact score is at least rough - error, and at most rough + error or rough is the top
+    error: (
+        np.ndarray
+    )  # float32 (t,); the exact score is at least rough - error, and at most rough + error or rough is the top
 
 
 class Kernel(Protocol):
@@ -73,9 +75,7 @@ def bound(documents: Documents, queries: Queries, terms: int) -> np.ndarray:
     """How far a kernel's score may be from the exact one: float64 (m,). `terms` is the number of roundings in a sum."""
     gamma = terms * 2.0**-24 / (1 - terms * 2.0**-24)
     rounded = documents.length + documents.error
-    return np.asarray(
-        queries.error * documents.length + queries.length * (documents.error + gamma * rounded) + _TINY
-    )
+    return np.asarray(queries.error * documents.length + queries.length * (documents.error + gamma * rounded) + _TINY)
 
 
 def _padded(values: np.ndarray) -> np.ndarray:
@@ -157,7 +157,9 @@ class Int8:
     def scores(self, documents: Documents, queries: Queries) -> Any:
         import torch
 
-        return self._product(documents, queries, torch.zeros(len(queries.scale)), 1.0, torch.float32, "none")
+        return self._product(
+            documents, queries, torch.zeros(len(queries.scale)), 1.0, out=torch.float32, activation="none"
+        )
 
     def above(self, documents: Documents, queries: Queries, limit: np.ndarray, span: float) -> Pairs:
         import torch
@@ -166,7 +168,7 @@ class Int8:
         step = max(float(np.float32((span + 2 * float(off.max(initial=0))) / 250)), 1e-30)
         # What rounds to 0 lies below half a step.
         floor = _floors(limit, off + 0.501 * step, len(queries.scale))
-        excess = self._product(documents, queries, torch.from_numpy(-floor), step, None, "relu")
+        excess = self._product(documents, queries, torch.from_numpy(-floor), step, out=None, activation="relu")
         i, j = positions(excess)
         value, query = excess[i, j].numpy(), j.numpy()
         rough = value * np.float32(step) + floor[query]
@@ -174,7 +176,7 @@ class Int8:
         return Pairs(i.numpy(), query, rough, error.astype(np.float32))
 
     def _product(
-        self, documents: Documents, queries: Queries, bias: Any, step: float, out: Any, activation: str
+        self, documents: Documents, queries: Queries, bias: Any, step: float, *, out: Any, activation: str
     ) -> Any:
         import torch
 

@@ -42,7 +42,9 @@ class Exact(Member):
     def save(self, built: Join, path: Path) -> None:
         """Writes what `build` gave."""
         with path.open("wb") as file:
-            _write((built.vectors[a : a + 8192] for a in range(0, len(built.vectors), 8192)), file, *built.vectors.shape)
+            _write(
+                (built.vectors[a : a + 8192] for a in range(0, len(built.vectors), 8192)), file, *built.vectors.shape
+            )
 
     def load(self, path: Path, rows: int, dimensions: int) -> Join:
         """Maps what `save` wrote. Raises ArtefactError when it is missing, cut short or of another shape."""

@@ -13,7 +13,9 @@ from stages.indexes import _choose, _join
 from stages.indexes.exact import Exact
 from stages.search import certified_search, score_pairs
 
-KERNELS = [name for name in ("int8", "bf16", "fp32") if any(_choose.passes(k, 16) for k in _choose._kernels(name, "cpu"))]
+KERNELS = [
+    name for name in ("int8", "bf16", "fp32") if any(_choose.passes(k, 16) for k in _choose._kernels(name, "cpu"))
+]
 DIMENSIONS = (1, 3, 8, 17, 64)
 KINDS = ("unit", "grid", "duplicates", "lengths", "negative", "tiny", "close")
 
@@ -57,7 +59,7 @@ def reference(queries: np.ndarray, corpus: np.ndarray, k: int) -> tuple[np.ndarr
     blocks=st.sampled_from([(3, 50), (8, 64), (2048, 1024)]),
 )
 def test_the_join_is_the_float64_search(
-    kind: str, queries_kind: str, kernel: str, seed: int, n: int, m: int, d: int, k: int, blocks: tuple[int, int]
+    *, kind: str, queries_kind: str, kernel: str, seed: int, n: int, m: int, d: int, k: int, blocks: tuple[int, int]
 ) -> None:
     random = np.random.default_rng(seed)
     corpus, queries = corpus_of(kind, random, n, d), corpus_of(queries_kind, random, m, d)

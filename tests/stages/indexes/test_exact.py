@@ -11,7 +11,9 @@ from stages.indexes.exact import Exact
 from stages.indexes.flat import Flat
 from stages.search import certified_search
 
-KERNELS = [name for name in ("int8", "bf16", "fp32") if any(_choose.passes(k, 24) for k in _choose._kernels(name, "cpu"))]
+KERNELS = [
+    name for name in ("int8", "bf16", "fp32") if any(_choose.passes(k, 24) for k in _choose._kernels(name, "cpu"))
+]
 
 
 def unit(count: int, dimensions: int, seed: int) -> np.ndarray:
