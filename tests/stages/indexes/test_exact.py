@@ -21,7 +21,7 @@ def unit(count: int, dimensions: int, seed: int) -> np.ndarray:
     return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
 
 
-CORPUS, QUERIES = unit(6000, 24, 0), unit(150, 24, 1)
+CORPUS, QUERIES = unit(6000, 24, 0), unit(40, 24, 1)
 
 
 def same(left, right) -> None:
@@ -34,7 +34,7 @@ def flat(corpus: np.ndarray, queries: np.ndarray, depth: int):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("depth", [1, 50, 3000, 5999])
+@pytest.mark.parametrize("depth", [1, 50, 3000])
 def test_it_finds_what_float64_search_finds_before_and_after_saving(tmp_path: Path, kernel: str, depth: int) -> None:
     index = Exact(kernel=kernel, device="cpu")
     built = index.build([CORPUS[:700], CORPUS[700:]], 6000, 24)
@@ -89,7 +89,7 @@ def test_equal_documents_without_number_split_the_work(monkeypatch: pytest.Monke
 def test_lengths_of_all_sizes(kernel: str) -> None:
     random = np.random.default_rng(3)
     corpus = CORPUS * 10.0 ** random.uniform(-30, 15, (6000, 1)).astype(np.float32)
-    queries = QUERIES * 10.0 ** random.uniform(-6, 0, (150, 1)).astype(np.float32)
+    queries = QUERIES * 10.0 ** random.uniform(-6, 0, (40, 1)).astype(np.float32)
     found = certified_search(Exact(kernel=kernel, device="cpu").build([corpus], 6000, 24), queries, corpus, 9, True)
     exact = queries.astype(np.float64) @ corpus.astype(np.float64).T
     best = -np.sort(-exact, axis=1)[:, :9]
