@@ -27,6 +27,7 @@ Float64 scores of two equal vectors are equal anyway. The grid makes ties also o
 alone, as those of two vectors that are equal up to the order of their values.
 """
 _PAIRS = 512  # rows of float64 at a time: they stay in the cache
+_SORTED = 64  # queries whose candidates are sorted side by side
 _HITS = 1 << 24  # entries of a block of hits, about 200 MB
 
 
@@ -44,7 +45,7 @@ class Candidates(NamedTuple):
     offsets: np.ndarray
     """int64 (m + 1,): where each query's candidates begin."""
     rows: np.ndarray
-    """int64 (t,), without repetition for a query."""
+    """int64 (t,), ascending for each query."""
     least: np.ndarray
     """float64 (t,): a lower bound of each score."""
     limits: np.ndarray
@@ -169,21 +170,28 @@ def score_pairs(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarra
     Products of float32 values are exact in float64. Each row is summed by itself, in an order that hangs on d alone, so a
     pair's score is the same to the bit in whatever block it is computed.
     """
+    if len(j) and not 0 <= j.min() <= j.max() < len(right):
+        raise IndexError(f"rows {j.min()} to {j.max()} of {len(right)}")
     scores = np.empty(len(i), dtype=np.float64)
-    products = np.empty((min(_PAIRS, len(i)), right.shape[1]), dtype=np.float64)
-    # Pairs of one query follow each other, as a rule: runs save a copy of its vector for each pair.
-    ends = np.append(np.flatnonzero(np.diff(i)) + 1, len(i)) if len(i) else i
+    documents = np.empty((min(_PAIRS, len(i)), right.shape[1]), dtype=np.float32)
+    products = np.empty(documents.shape)
+    for start, stop in _runs(i):
+        block = products[: stop - start]
+        block[:] = np.take(right, j[start:stop], axis=0, out=documents[: stop - start], mode="clip")
+        block *= left[i[start]].astype(np.float64) if (i[start:stop] == i[start]).all() else left[i[start:stop]]
+        np.add.reduce(block, axis=1, out=scores[start:stop])
+    return np.rint(scores / GRID) * GRID + 0.0  # which makes -0.0 a plain 0
+
+
+def _runs(i: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pieces of at most `_PAIRS`, of one query each where queries have many pairs, which saves copies of its vector."""
+    ends = np.append(np.flatnonzero(np.diff(i)) + 1, len(i))
+    ends = ends if len(ends) * 16 < len(i) else ends[-1:]
     start = 0
     for end in ends.tolist():
-        query = left[i[start]].astype(np.float64)
         for low in range(start, end, _PAIRS):
-            high = min(low + _PAIRS, end)
-            block = products[: high - low]
-            block[:] = right[j[low:high]]
-            block *= query
-            np.add.reduce(block, axis=1, out=scores[low:high])
+            yield low, min(low + _PAIRS, end)
         start = end
-    return np.rint(scores / GRID) * GRID + 0.0  # which makes -0.0 a plain 0
 
 
 def error_bound(queries: np.ndarray, longest_document: float) -> np.ndarray:
@@ -271,14 +279,18 @@ def _settle(found: Candidates, queries: np.ndarray, corpus: np.ndarray, k: int) 
             got=f"at least {found.least[worst]} from the index, {exact[worst]} from the vectors",
             try_="run the index stage again",
         )
-    order = np.lexsort((found.rows, -exact, owner))
     rows = np.full((len(queries), k), -1, dtype=np.int32)
     scores = np.full((len(queries), k), -np.inf)
-    rank = np.arange(len(owner)) - np.repeat(found.offsets[:-1], counts)
-    best = order[rank < k]
-    place = owner[best], rank[rank < k]
-    rows[place], scores[place] = found.rows[best], exact[best]
-    return _Settled(rows, scores, scores[:, -1] > found.limits)
+    for start in range(0, len(queries), _SORTED):
+        part = slice(start, start + _SORTED)
+        low, high = found.offsets[start], found.offsets[min(start + _SORTED, len(queries))]
+        wide = np.arange(max(counts[part].max(), k)) < counts[part, None]
+        sorted_rows, negated = np.full(wide.shape, -1), np.full(wide.shape, np.inf)
+        sorted_rows[wide], negated[wide] = found.rows[low:high], -exact[low:high]
+        order = np.argsort(negated, axis=1, kind="stable")[:, :k]  # rows ascend, so ties stay in their order
+        rows[part] = np.take_along_axis(sorted_rows, order, axis=1)
+        scores[part] = -np.take_along_axis(negated, order, axis=1)
+    return _Settled(rows, scores + 0.0, scores[:, -1] > found.limits)
 
 
 def _search_block(

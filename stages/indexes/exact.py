@@ -67,7 +67,7 @@ class Exact(Member):
             )
         if vectors.dtype != np.dtype("<f4") or not vectors.flags.c_contiguous or not whole:
             raise _damaged(path, f"type {vectors.dtype}, {path.stat().st_size} bytes")
-        return Join(vectors, self.kernel, self._place(), self.memory)
+        return Join(np.asarray(vectors), self.kernel, self._place(), self.memory)
 
     def _place(self) -> str:
         import torch

@@ -1,0 +1,183 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.errors import ArtefactError, ResourceError
+from stages.indexes import _choose, _join
+from stages.indexes._kernels import Bf16, Dense, Int8, Kernel, Pairs, _down, positions
+from stages.indexes.exact import Exact
+from stages.indexes.flat import Flat
+from stages.search import certified_search
+
+KERNELS = [
+    name for name in ("int8", "bf16", "fp32") if any(_choose.passes(k, 24) for k in _choose._kernels(name, "cpu"))
+]
+
+
+def unit(count: int, dimensions: int, seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((count, dimensions))
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+CORPUS, QUERIES = unit(6000, 24, 0), unit(40, 24, 1)
+
+
+def same(left, right) -> None:
+    np.testing.assert_array_equal(left.rows, right.rows)
+    assert left.scores.tobytes() == right.scores.tobytes()
+
+
+def flat(corpus: np.ndarray, queries: np.ndarray, depth: int):
+    return certified_search(Flat().build([corpus], *corpus.shape), queries, corpus, depth, True)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("depth", [1, 50, 3000])
+def test_it_finds_what_float64_search_finds_before_and_after_saving(tmp_path: Path, kernel: str, depth: int) -> None:
+    index = Exact(kernel=kernel, device="cpu")
+    built = index.build([CORPUS[:700], CORPUS[700:]], 6000, 24)
+    index.save(built, tmp_path / "corpus.npy")
+    loaded = index.load(tmp_path / "corpus.npy", 6000, 24)
+    expected = flat(CORPUS, QUERIES, depth)
+    for searcher in (built, loaded):
+        same(certified_search(searcher, QUERIES, CORPUS, depth, True), expected)
+    scores, rows = loaded.search(QUERIES, depth)
+    np.testing.assert_array_equal(rows, expected.rows)
+    np.testing.assert_array_equal(scores, expected.scores.astype(np.float32))
+    assert (scores.dtype, rows.dtype) == (np.float32, np.int64)
+
+
+def test_the_saved_file_does_not_hang_on_what_is_speed_only(tmp_path: Path) -> None:
+    for place, index in (("a", Exact(kernel="int8", memory=16)), ("b", Exact(kernel="fp32"))):
+        index.save(index.build(np.split(CORPUS, [5, 900]), 6000, 24), tmp_path / place)
+        assert index.semantic() == {"name": "exact"}
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    np.testing.assert_array_equal(np.load(tmp_path / "a"), CORPUS)
+
+
+def test_a_search_deeper_than_the_corpus_pads() -> None:
+    scores, rows = Exact().build([CORPUS[:3]], 3, 24).search(CORPUS[:2], 5)
+    assert rows[:, 0].tolist() == [0, 1]
+    assert rows[:, 3:].tolist() == [[-1, -1]] * 2
+    assert np.isneginf(scores[:, 3:]).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_blocks_and_memory_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    expected = flat(CORPUS, QUERIES, 20)
+    for queries, documents, memory in ((7, 1000, 16), (64, 333, 512), (1, 6000, 64)):
+        monkeypatch.setattr(_join, "_QUERIES", queries)
+        monkeypatch.setattr(_join, "_DOCUMENTS", {"cpu": documents, "cuda": documents})
+        searcher = Exact(kernel=kernel, device="cpu", memory=memory).build([CORPUS], 6000, 24)
+        same(certified_search(searcher, QUERIES, CORPUS, 20, True), expected)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_equal_documents_without_number_split_the_work(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    corpus = np.concatenate([np.repeat(CORPUS[:1], 4500, axis=0), CORPUS[:1500]])
+    monkeypatch.setattr(_join, "_PAIR", 1 << 16)  # so that few pairs fit
+    searcher = Exact(kernel=kernel, device="cpu", memory=64).build([corpus], 6000, 24)
+    queries = np.concatenate([CORPUS[:1], QUERIES[:30], np.zeros((1, 24), dtype=np.float32)])
+    found = certified_search(searcher, queries, corpus, 9, True)
+    same(found, flat(corpus, queries, 9))
+    assert found.rows[0].tolist() == found.rows[-1].tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_lengths_of_all_sizes(kernel: str) -> None:
+    random = np.random.default_rng(3)
+    corpus = CORPUS * 10.0 ** random.uniform(-30, 15, (6000, 1)).astype(np.float32)
+    queries = QUERIES * 10.0 ** random.uniform(-6, 0, (40, 1)).astype(np.float32)
+    found = certified_search(Exact(kernel=kernel, device="cpu").build([corpus], 6000, 24), queries, corpus, 9, True)
+    exact = queries.astype(np.float64) @ corpus.astype(np.float64).T
+    best = -np.sort(-exact, axis=1)[:, :9]
+    np.testing.assert_allclose(found.scores, best, rtol=1e-12, atol=1e-11)
+
+
+def test_a_foreign_corpus_is_noticed() -> None:
+    searcher = Exact().build([CORPUS], 6000, 24)
+    with pytest.raises(ArtefactError, match="not those of the stored vectors"):
+        certified_search(searcher, QUERIES, CORPUS[::-1].copy(), 20, True)
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "corpus.npy"
+    Exact().save(Exact().build([CORPUS], 6000, 24), place)
+    sound = place.read_bytes()
+    with pytest.raises(ArtefactError, match=r"shape \(6000, 24\), expected 6000 vectors of 25"):
+        Exact().load(place, 6000, 25)
+    for damaged in (b"", sound[:40], sound[:-4], sound + b"x", sound.replace(b"<f4", b"<f8"), b"x" + sound[1:]):
+        place.write_bytes(damaged)
+        with pytest.raises(ArtefactError, match=r"corpus\.npy"):
+            Exact().load(place, 6000, 24)
+    with pytest.raises(ArtefactError, match="not there"):
+        Exact().load(tmp_path / "none", 6000, 24)
+
+
+class Saturating(Int8):
+    """As a processor whose 8-bit products are added in 16 bits."""
+
+    def scores(self, documents, queries):
+        return super().scores(documents, queries).clamp(max=0.5)
+
+
+class Missing(Bf16):
+    """As a library whose private operator is gone."""
+
+    def queries(self, values):
+        raise AttributeError("_reorder_linear_weight")
+
+
+class Forgetful(Dense):
+    """Leaves out a pair."""
+
+    def above(self, documents, queries, limit, span) -> Pairs:
+        return Pairs(*(values[1:] for values in super().above(documents, queries, limit, span)))
+
+
+@pytest.mark.parametrize("kernel", [Saturating(), Missing(), Forgetful()])
+def test_a_kernel_that_is_wrong_here_is_never_used(monkeypatch: pytest.MonkeyPatch, kernel: Kernel) -> None:
+    assert not _choose.passes(kernel, 24)
+    _choose.choose.cache_clear()
+    monkeypatch.setattr(_choose, "_kernels", lambda name, device: [kernel, Dense()])
+    assert _choose.choose("auto", "cpu", 24) == Dense()
+    _choose.choose.cache_clear()
+    monkeypatch.setattr(_choose, "_kernels", lambda name, device: [kernel])
+    with pytest.raises(ResourceError, match="does not give right results"):
+        _choose.choose(kernel.name, "cpu", 24)
+    _choose.choose.cache_clear()
+
+
+def test_positions_of_what_is_not_zero() -> None:
+    for dtype in (torch.uint8, torch.bfloat16):
+        for rows, columns in ((1, 8), (3, 16), (64, 64)):
+            matrix = torch.zeros(rows, columns, dtype=dtype)
+            matrix.view(-1)[torch.arange(0, rows * columns, 5)] = 3
+            i, j = positions(matrix)
+            expected = np.nonzero(matrix.float().numpy())
+            np.testing.assert_array_equal(i.numpy(), expected[0])
+            np.testing.assert_array_equal(j.numpy(), expected[1])
+
+
+def test_rounding_down_to_bfloat16() -> None:
+    values = np.array([1.001, -1.001, 0.0, -2.0, 3.9999], dtype=np.float32)
+    rounded = _down(values)
+    assert (rounded <= values).all()
+    np.testing.assert_array_equal(torch.from_numpy(rounded).bfloat16().float().numpy(), rounded)
+    np.testing.assert_allclose(rounded, values, rtol=2**-7)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kernel", ["auto", "bf16", "fp32"])
+def test_a_gpu_gives_the_same_result(kernel: str) -> None:
+    searcher = Exact(kernel=kernel, device="cuda").build([CORPUS], 6000, 24)
+    same(certified_search(searcher, QUERIES, CORPUS, 50, True), flat(CORPUS, QUERIES, 50))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_gpu_is_refused() -> None:
+    with pytest.raises(ResourceError, match="CUDA"):
+        Exact(device="cuda").build([CORPUS], 6000, 24)
