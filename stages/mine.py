@@ -18,7 +18,16 @@ from pydantic import Field
 from stages.arrays import repeated
 from stages.errors import YieldError
 from stages.schemas import CANDIDATES, POSITIVES
-from stages.search import Searcher, certified_search, gather, load_vectors, longest, open_index, score_pairs
+from stages.search import (
+    Searcher,
+    certified_search,
+    check_depth,
+    gather,
+    load_vectors,
+    longest,
+    open_index,
+    score_pairs,
+)
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
 
@@ -103,6 +112,7 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     if not context.shards:
         return
     plan = _plan(config, inputs)
+    check_depth(inputs["corpus.faiss"], config.depth)
     corpus = _Corpus.open(inputs["corpus_vectors"], inputs["corpus.faiss"])
     depth = min(config.depth, len(corpus.vectors))
     if depth < config.depth:
