@@ -55,7 +55,7 @@ def _save_hits(folder: Path, name: str, rows: np.ndarray) -> None:
 
 
 def search_ours(folder: Path, options: dict[str, Any]) -> Work:
-    """This project's search: the index is built, and each block of queries searched and rescored in float64."""
+    """Hardrock's search: the index is built, and each block of queries searched and rescored in float64."""
     import faiss  # noqa: F401 - its loading is not part of the work
 
     from stages.registry import build

@@ -27,6 +27,7 @@ from stages.indexes.factory import Factory
 from stages.indexes.flat import Flat
 
 DEPTH = 100
+FAISS_NAMES = {"nprobe": "nprobe", "ef_search": "efSearch"}
 
 
 class Blocks:
@@ -63,30 +64,29 @@ def main() -> None:
             kinds.append(("HNSW32", None, "ef_search", 128))
         for factory, factor, parameter, start in kinds:
             kind = Factory(factory=factory, train_rows=64 * lists, refine_factor=factor)
-            _row(kind, parameter, start, corpus, queries, best, given.recall)
+            _sweep(kind, parameter, start, (corpus, queries, best), given.recall)
 
 
 def _flat(corpus: np.ndarray, queries: np.ndarray) -> np.ndarray:
     searcher, built = _timed(lambda: Flat().build(Blocks(corpus), *corpus.shape))
     (_, rows), spent = _timed(lambda: searcher.search(queries, DEPTH))
-    _print(len(corpus), "flat", "", 1.0, built, spent / len(queries))
+    _print([f"{len(corpus):,}", "flat", "", "1.000"], built, spent / len(queries))
     return rows
 
 
-def _row(kind: Factory, parameter: str, value: int, corpus, queries, best: np.ndarray, wanted: float) -> None:
+def _sweep(kind: Factory, parameter: str, value: int, vectors: tuple[np.ndarray, ...], wanted: float) -> None:
+    """One row a value. `vectors` are corpus, queries, and the rows of the best documents."""
     import faiss
 
+    corpus, queries, best = vectors
     searcher, built = _timed(lambda: kind.build(Blocks(corpus), *corpus.shape))
+    refined = f", refine_factor {kind.refine_factor:g}" if kind.refine_factor else ""
     while True:
-        faiss_name = {"nprobe": "nprobe", "ef_search": "efSearch"}[parameter]
-        faiss.ParameterSpace().set_index_parameter(searcher.index, faiss_name, value)
+        faiss.ParameterSpace().set_index_parameter(searcher.index, FAISS_NAMES[parameter], value)
         (_, rows), spent = _timed(lambda: searcher.search(queries, DEPTH))
         recall = float(np.mean([np.isin(a, b).mean() for a, b in zip(rows, best, strict=True)]))
         _print(
-            len(corpus),
-            kind.factory,
-            f"{parameter} {value}" + (f", refine_factor {kind.refine_factor:g}" if kind.refine_factor else ""),
-            recall,
+            [f"{len(corpus):,}", kind.factory, f"{parameter} {value}{refined}", f"{recall:.3f}"],
             built,
             spent / len(queries),
         )
@@ -95,9 +95,8 @@ def _row(kind: Factory, parameter: str, value: int, corpus, queries, best: np.nd
         value *= 2
 
 
-def _print(documents: int, factory: str, parameter: str, recall: float, built: float, each: float) -> None:
-    row = (f"{documents:,}", factory, parameter, f"{recall:.3f}", f"{built:.1f}", f"{1_000 * each:.2f}")
-    print(f"| {' | '.join(row)} |", flush=True)
+def _print(what: list[str], built: float, each: float) -> None:
+    print(f"| {' | '.join([*what, f'{built:.1f}', f'{1_000 * each:.2f}'])} |", flush=True)
 
 
 def _timed(work):

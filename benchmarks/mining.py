@@ -159,8 +159,7 @@ def once(name: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.contenders", name, str(folder), json.dumps(options)],
         env={**os.environ, **threads, "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
