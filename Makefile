@@ -19,7 +19,7 @@ all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  CONFIG=configs/static.toml  WORKSPACE=folder  DEVICE=auto|cpu|cuda  LIMIT=queries a split"
 
 setup: $(VENV)/installed ## a virtual environment with the pinned packages
@@ -75,8 +75,11 @@ lint: setup ## style, types and the import floors
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: setup ## time the pipeline against a peer, in one run
-	@$(BIN)/python -m benchmarks.run
+bench: setup ## mining against its peers, small, about a minute
+	@$(BIN)/python -m benchmarks.mining --quick $(BENCH)
+
+bench-mining: setup ## mining against its peers, side by side; BENCH="--queries 20000 --documents 100000"
+	@$(BIN)/python -m benchmarks.mining $(BENCH)
 
 clean: ## remove the workspaces; the virtual environment stays
 	rm -rf data/workspaces

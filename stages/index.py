@@ -1,30 +1,48 @@
-"""Builds the index over the corpus, once for mining and for evaluation, and measures its recall against exact search."""
+"""Builds the index over the corpus, once for mining and for evaluation, and measures its recall against exact search.
+
+Recall is measured over `recall_depth` documents a query, by the index's own search. Mining fetches some more and orders
+them by float64 scores, so it finds at least as much; it refuses to go deeper with an approximate index than was measured.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Protocol, cast, runtime_checkable
 
 import numpy as np
 from pydantic import Field
 
 from stages.errors import YieldError
 from stages.indexes.flat import Flat
-from stages.registry import OneOf
+from stages.registry import Member, OneOf
 from stages.search import Index, Searcher, digest, dimensions_of, error_bound, gather, vector_blocks
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
+from stages.statistics import bootstrap_interval
 
+APPROXIMATE_FLOOR = 0.9
+"""Mean recall that an approximate index must have unless the configuration says otherwise; an exact one must have 1."""
 _BLOCK = 8_192
+_RESAMPLES = 1_000
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A member that chooses another one by what there is to search. What it chose is what is saved and loaded."""
+
+    def choose(self, rows: int, dimensions: int, queries: int) -> tuple[Index, str]:
+        """The index for a corpus (rows, dimensions) that `queries` queries search, and why."""
+        ...
 
 
 class IndexConfig(Settings):
     """Which index, and how well it must find."""
 
-    kind: Annotated[Index, OneOf("indexes")] = Field(
+    kind: Annotated[Index | Chooser, OneOf("indexes")] = Field(
         default_factory=Flat,
-        description="flat is exact; an approximate one pays above about 1e11 pairs of query and document",
+        description="flat is exact; factory is approximate and pays above about 1e11 pairs of query and document; "
+        "auto chooses by size",
     )
     recall_sample: int = Field(
         256,
@@ -34,7 +52,12 @@ class IndexConfig(Settings):
     recall_depth: int = Field(
         100, ge=1, description="documents a query that recall is measured over; the depth of mining"
     )
-    recall_floor: float = Field(0.0, ge=0.0, le=1.0, description="mean recall below which the run stops")
+    recall_floor: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description=f"mean recall below which the run stops; none is 1 for an exact index, else {APPROXIMATE_FLOOR}",
+    )
     seed: int = Field(0, ge=0, description="seed of the sample of queries")
 
 
@@ -63,33 +86,59 @@ def run(config: IndexConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     for shard in context.shards:
         corpus, queries = inputs["corpus_vectors"], inputs["query_vectors"]
         rows, dimensions = corpus.rows, dimensions_of(corpus)
-        built = config.kind.build(_Blocks(corpus), rows, dimensions)
+        kind, chosen = _choose(config.kind, rows, dimensions, queries.rows)
+        if chosen:
+            context.log(f"index: {chosen['because']}")
+        built = kind.build(_Blocks(corpus), rows, dimensions)
         depth = min(config.recall_depth, rows)
         if depth < config.recall_depth:
             context.log(f"recall is measured over {depth} documents, all there are, not over {config.recall_depth}")
-        count = min(config.recall_sample, queries.rows)
-        sample = np.sort(np.random.default_rng(config.seed).choice(queries.rows, count, replace=False))
-        value = recall(built, next(gather(queries, [sample])), _Blocks(corpus), depth)
-        if value < config.recall_floor:
+        measured = _measure(config, built, corpus, queries, depth)
+        floor = (1.0 if kind.exact else APPROXIMATE_FLOOR) if config.recall_floor is None else config.recall_floor
+        if measured["value"] < floor:
             raise YieldError(
-                f"the index finds {value:.4f} of the {depth} nearest documents",
+                f"the index finds {measured['value']:.4f} of the {depth} nearest documents",
                 where="index.recall_floor",
-                got=f"at least {config.recall_floor} is asked for",
-                try_="a higher nprobe or ef_search, or name = flat",
+                got=f"at least {floor} is asked for",
+                try_="a higher nprobe, ef_search or refine_factor, or name = flat",
             )
         facts = {
-            "kind": config.semantic()["kind"],
-            "exact": config.kind.exact,
+            "kind": cast(Member, kind).semantic(),
+            "exact": kind.exact,
             "rows": rows,
             "dimensions": dimensions,
-            "recall": {"depth": depth, "sample": count, "value": value},
+            "recall": measured,
             "rows_sha256": digest(_Blocks(corpus)),
+            **({"chosen": chosen} if chosen else {}),
         }
-        yield Part(shard, files={"corpus.faiss": partial(config.kind.save, built)}, facts=facts)
+        yield Part(shard, files={"corpus.faiss": partial(kind.save, built)}, facts=facts)
 
 
-def recall(searcher: Searcher, queries: np.ndarray, corpus: _Blocks, depth: int) -> float:
-    """Mean share of the `depth` best documents by float64 score that a search finds, for queries float32 (m, d).
+def _choose(kind: Index | Chooser, rows: int, dimensions: int, queries: int) -> tuple[Index, dict[str, str]]:
+    """The index to build, and by what and why it was chosen; empty when the configuration names it."""
+    if not isinstance(kind, Chooser):
+        return kind, {}
+    index, reason = kind.choose(rows, dimensions, queries)
+    return index, {"by": cast(Member, kind).name, "because": reason}
+
+
+def _measure(
+    config: IndexConfig, built: Searcher, corpus: Source, queries: Source, depth: int
+) -> dict[str, int | float]:
+    """Mean recall on a sample of queries, and the bootstrap interval of that mean over queries."""
+    if not queries.rows:
+        raise YieldError("there are no queries to measure recall with", where="index", try_="ingest queries")
+    count = min(config.recall_sample, queries.rows)
+    sample = np.sort(np.random.default_rng(config.seed).choice(queries.rows, count, replace=False))
+    each = recall(built, next(gather(queries, [sample])), _Blocks(corpus), depth)
+    low, high = bootstrap_interval(each[:, None], _RESAMPLES, config.seed)
+    return {"depth": depth, "sample": count, "value": float(each.mean()), "low": float(low[0]), "high": float(high[0])}
+
+
+def recall(searcher: Searcher, queries: np.ndarray, corpus: _Blocks, depth: int) -> np.ndarray:
+    """Share of the `depth` best documents by float64 score that a search finds for each query: float64 (m,).
+
+    Queries are float32 (m, d).
 
     Counted by score: a hit counts when it scores at least what the last of the best does, less the rounding of float32,
     so that ties and near ties at the last rank count for whichever document is found. One pass, memory of one block.
@@ -109,4 +158,4 @@ def recall(searcher: Searcher, queries: np.ndarray, corpus: _Blocks, depth: int)
             longest = max(longest, float(np.sqrt(np.square(block, dtype=np.float64).sum(axis=1).max())))
             start += len(block)
     limit = best.min(axis=1) - 2 * error_bound(queries, longest)
-    return float((hits >= limit[:, None]).sum() / found.size)
+    return np.asarray((hits >= limit[:, None]).mean(axis=1))

@@ -27,7 +27,17 @@ from stages.registry import ManyOf, OneOf
 from stages.retrieval import Collection, Opened, Opens, Retriever
 from stages.retrievers.dense import Dense
 from stages.schemas import CANDIDATES, FOUND_BY, POSITIVES
-from stages.search import Hits, Searcher, certified_search, gather, load_vectors, longest, open_index, score_pairs
+from stages.search import (
+    Hits,
+    Searcher,
+    certified_search,
+    check_depth,
+    gather,
+    load_vectors,
+    longest,
+    open_index,
+    score_pairs,
+)
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
 
@@ -161,6 +171,7 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     if not context.shards:
         return
     plan = _plan(config, inputs)
+    check_depth(inputs["corpus.faiss"], config.depth)
     corpus = _Corpus.open(inputs["corpus_vectors"], inputs["corpus.faiss"])
     depth = min(config.depth, len(corpus.vectors))
     if depth < config.depth:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from stages.errors import ArtefactError
+from stages.errors import ArtefactError, YieldError
 from stages.registry import build
 from stages.spec import Source
 
@@ -101,6 +101,19 @@ def open_index(source: Source, rows: int, dimensions: int) -> tuple[Searcher, bo
     kind = dict(source.facts["kind"])
     index = cast(Index, build("indexes", kind.pop("name"), kind))
     return index.load(source.path(), rows, dimensions), index.exact
+
+
+def check_depth(index: Source, depth: int) -> None:
+    """Raises YieldError when an approximate index would be searched deeper than its recall was measured."""
+    recall = index.facts.get("recall")
+    if index.facts.get("exact", True) or (recall and min(depth, index.facts["rows"]) <= recall["depth"]):
+        return
+    raise YieldError(
+        f"the index's recall is not known at a depth of {depth}",
+        where="mine.depth",
+        got=f"it was measured over {recall['depth']} documents" if recall else "it was not measured",
+        try_=f"index.recall_depth = {depth}, or an exact index",
+    )
 
 
 def load_vectors(source: Source, index: Source | None = None) -> np.ndarray:

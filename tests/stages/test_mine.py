@@ -16,10 +16,10 @@ Triples = list[tuple[int, int, int]]
 
 
 def inputs_for(
-    q: np.ndarray, c: np.ndarray, triples: Triples, folder: Path, *, kind: Any = None, splits: Any = None
+    q: np.ndarray, c: np.ndarray, triples: Triples, folder: Path, *, kind: Any = None, splits: Any = None, **fields: Any
 ) -> dict[str, Any]:
     sources = {"corpus_vectors": vectors(c), "query_vectors": vectors(q, part=3)}
-    config = IndexConfig.model_validate({"kind": kind} if kind else {})
+    config = IndexConfig.model_validate({**({"kind": kind} if kind else {}), **fields})
     built = run(index, config, sources, folder)
     made = queries([f"query {i}" for i in range(len(q))], splits=splits)
     documents = corpus([f"document {i}" for i in range(len(c))])
@@ -141,7 +141,7 @@ def test_an_approximate_index_gives_ordered_rows_that_exist(tmp_path: Path, kind
     generator = np.random.default_rng(0)
     q, c = (generator.standard_normal((rows, 16)).astype(np.float32) for rows in (30, 900))
     triples = [(i, i, 1) for i in range(30)]
-    inputs = inputs_for(q, c, triples, tmp_path, kind={"name": "factory", **kind})
+    inputs = inputs_for(q, c, triples, tmp_path, kind={"name": "factory", **kind}, recall_floor=0.0)
     result = run(mine, MineConfig(depth=100, shard_queries=13), inputs, tmp_path)
     exact = q.astype(np.float64) @ c.astype(np.float64).T
     rows = result.rows("candidates")
@@ -159,6 +159,20 @@ def test_an_approximate_index_gives_ordered_rows_that_exist(tmp_path: Path, kind
     positives = {(r["query_row"], r["positive_row"]): r["score"] for r in result.rows("positives")}
     assert set(positives) == {(i, i) for i in range(30)}
     np.testing.assert_allclose([positives[i, i] for i in range(30)], exact.diagonal(), atol=1e-11)
+
+
+def test_an_approximate_index_is_searched_no_deeper_than_its_recall_was_measured(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    q, c = (generator.standard_normal((rows, 8)).astype(np.float32) for rows in (5, 90))
+    kind = {"name": "factory", "factory": "IVF2,Flat", "nprobe": 2}
+    inputs = inputs_for(q, c, [(0, 1, 1)], tmp_path, kind=kind, recall_depth=20)
+    with pytest.raises(YieldError, match=r"recall is not known at a depth of 21[\s\S]*over 20 documents"):
+        run(mine, MineConfig(depth=21), inputs, tmp_path)
+    assert run(mine, MineConfig(depth=20), inputs, tmp_path).counters["candidates"] == 20
+    whole = inputs_for(q, c, [(0, 1, 1)], tmp_path, kind=kind, recall_depth=90)
+    assert run(mine, MineConfig(depth=500), whole, tmp_path).counters["candidates"] == 90
+    exact = inputs_for(q, c, [(0, 1, 1)], tmp_path, recall_depth=20)
+    assert run(mine, MineConfig(depth=50), exact, tmp_path).counters["candidates"] == 50
 
 
 def test_an_index_of_other_vectors_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from stages.indexes.factory import Factory
 CORPUS = np.random.default_rng(0).standard_normal((3000, 16)).astype(np.float32)
 QUERIES = np.random.default_rng(1).standard_normal((50, 16)).astype(np.float32)
 EXACT = np.argsort(-(QUERIES @ CORPUS.T), axis=1)[:, :10]
-KINDS = ["IVF16,Flat", "HNSW16", "OPQ8,IVF8,PQ8x4fs", "PCA8,IVF8,SQ8", "PQ4"]
+KINDS = ["IVF16,Flat", "HNSW16", "IVF8,PQ8x4fs,RFlat", "PQ8x4fs,RFlat", "OPQ8,IVF8,PQ8x4fs", "PCA8,IVF8,SQ8", "PQ4"]
 
 
 class Blocks:
@@ -39,7 +39,8 @@ def test_the_same_vectors_give_the_same_index_in_any_number_of_threads(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("factory", "field", "low", "high"), [("IVF16,Flat", "nprobe", 1, 16), ("HNSW16", "ef_search", 10, 500)]
+    ("factory", "field", "low", "high"),
+    [("IVF16,Flat", "nprobe", 1, 16), ("HNSW16", "ef_search", 10, 500), ("PQ8x4fs,RFlat", "refine_factor", 1, 40)],
 )
 def test_search_parameters_are_saved_with_the_index(
     tmp_path: Path, factory: str, field: str, low: int, high: int
@@ -53,17 +54,25 @@ def test_search_parameters_are_saved_with_the_index(
     assert found[1] > 0.95
 
 
-def test_the_seed_decides_the_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("factory", ["IVF16,Flat", "PQ8x4fs,RFlat", "IVF8,PQ8x4fs,RFlat"])
+def test_the_seed_decides_the_training(tmp_path: Path, factory: str) -> None:
     saved = set()
     for seed in (0, 0, 1):
-        kind = Factory(factory="IVF16,Flat", train_rows=1000, seed=seed)
+        kind = Factory(factory=factory, train_rows=1000, seed=seed)
         kind.save(kind.build(Blocks(), 3000, 16), tmp_path / "corpus.faiss")
         saved.add((tmp_path / "corpus.faiss").read_bytes())
     assert len(saved) == 2
 
 
 @pytest.mark.parametrize(
-    "fields", [{"factory": "NOPE"}, {"factory": "IVF4096,Flat"}, {"factory": "PQ5"}, {"factory": "HNSW16", "nprobe": 4}]
+    "fields",
+    [
+        {"factory": "NOPE"},
+        {"factory": "IVF4096,Flat"},
+        {"factory": "PQ5"},
+        {"factory": "HNSW16", "nprobe": 4},
+        {"factory": "PQ4", "refine_factor": 2},
+    ],
 )
 def test_what_faiss_refuses_is_a_fault_of_the_configuration(fields: dict) -> None:
     with pytest.raises(ConfigError) as error:

@@ -1,0 +1,108 @@
+"""Runs a stage without a workspace: tables stay in memory, files go to a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stages.arrays import vector_table
+from stages.spec import WHOLE, Shard
+
+
+@dataclass
+class Tables:
+    """A `Source` over tables in memory."""
+
+    held: list[pa.Table]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return sum(table.num_rows for table in self.held)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.held[0].schema
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(str(i) for i in range(len(self.held)))
+
+    def read(self, columns: Sequence[str] | None = None, part: str | None = None) -> pa.Table:
+        some = self.held if part is None else [self.held[int(part)]]
+        return pa.concat_tables(table if columns is None else table.select(list(columns)) for table in some)
+
+    def batches(self, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+        for table in self.held:
+            yield from (table if columns is None else table.select(list(columns))).to_batches(max_chunksize=rows)
+
+    def path(self) -> Path:
+        raise FileNotFoundError("a table in memory has no path")
+
+
+class Vectors(Tables):
+    """A `Source` over an array of vectors float32 (n, d), which may be mapped from a file: nothing is copied."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        super().__init__([vector_table(np.arange(len(values), dtype=np.int32), values)])
+
+
+@dataclass
+class File:
+    """A `Source` that is a file or a folder."""
+
+    place: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def path(self) -> Path:
+        return self.place
+
+
+class _Bar:
+    def advance(self, amount: int = 1) -> None:
+        """Shows nothing."""
+
+
+@dataclass
+class Surroundings:
+    """A `Context` that says nothing."""
+
+    shards: tuple[Shard, ...]
+    scratch: Path
+    device: str = "cpu"
+    round: int = 0
+
+    @contextmanager
+    def progress(self, says: str, total: int) -> Iterator[_Bar]:
+        yield _Bar()
+
+    def log(self, message: str) -> None:
+        """Says nothing."""
+
+
+def run(stage: ModuleType, config: Any, inputs: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Runs a stage and returns what it made as inputs of the next one, together with those it had."""
+    shards = tuple(stage.SPEC.shards(config, inputs)) if stage.SPEC.shards else (WHOLE,)
+    scratch = folder / "scratch" / stage.SPEC.name
+    scratch.mkdir(parents=True, exist_ok=True)
+    tables: dict[str, list[pa.Table]] = {}
+    files: dict[str, Path] = {}
+    facts: dict[str, Any] = {}
+    for part in stage.run(config, inputs, Surroundings(shards, scratch)):
+        for name, table in part.tables.items():
+            tables.setdefault(name, []).append(table)
+        for name, write in part.files.items():
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write(place)
+            files[name] = place
+        facts |= part.facts
+    made = {name: Tables(held, facts) for name, held in tables.items()}
+    return {**inputs, **made, **{name: File(place, facts) for name, place in files.items()}}
