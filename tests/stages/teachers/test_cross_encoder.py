@@ -96,7 +96,9 @@ def test_the_stage_scores_every_pair_and_remembers(model, tmp_path, monkeypatch)
 
 
 def test_the_fingerprint_follows_weights_and_settings(model, tmp_path):
-    prints = {CrossEncoder(model=str(model), **f).fingerprint() for f in ({}, {"max_tokens": 64}, {"activation": "none"})}
+    prints = {
+        CrossEncoder(model=str(model), **f).fingerprint() for f in ({}, {"max_tokens": 64}, {"activation": "none"})
+    }
     prints.add(CrossEncoder(model=str(save(tmp_path, labels=2))).fingerprint())
     assert len(prints) == 4
 

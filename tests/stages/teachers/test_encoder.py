@@ -18,8 +18,12 @@ def test_scores_are_inner_products_of_its_vectors(tmp_path, monkeypatch, block):
     member = static(query_prompt="query: ")
     loaded = member.load("cpu", "fp32")
     given = inputs()
-    titled = [f"{t} {x}" if t else x for t, x in zip(given["corpus"].read()["title"].to_pylist(), DOCUMENTS, strict=True)]
-    expected = loaded.encode(QUERIES, "query").astype(np.float64) @ loaded.encode(titled, "document").astype(np.float64).T
+    titled = [
+        f"{t} {x}" if t else x for t, x in zip(given["corpus"].read()["title"].to_pylist(), DOCUMENTS, strict=True)
+    ]
+    expected = (
+        loaded.encode(QUERIES, "query").astype(np.float64) @ loaded.encode(titled, "document").astype(np.float64).T
+    )
     found = scores(taught(tmp_path, Encoder(encoder=member), given=given, depth=4), "encoder")
     assert set(found) == wanted(4)
     np.testing.assert_allclose([found[pair] for pair in found], [expected[pair] for pair in found], atol=1e-6)
