@@ -2,8 +2,9 @@
 
     corpus, queries, qrels, rejects                               as ingest stored them
     corpus_vectors, query_vectors, candidates, positives,         one table over all rounds, `round` first
-    judged (with deepened), triplet_rows, shortfall, hits, metrics, comparisons,
-    training_log
+    teacher_scores, judged (with deepened), promoted,
+    estimates, triplet_rows, shortfall, hits, metrics,
+    comparisons, training_log
     negatives, dropped, triplets                                  joined with ids and texts
     show_query(id), drop_reasons()                                macros: FROM show_query('…')
 

@@ -47,7 +47,7 @@ class CrossEncoder(Labelled):
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
-        description="arithmetic of the model; bf16 is about twice as fast on a GPU and moves scores by up to .01",
+        description="arithmetic of the model; bf16 is faster on a GPU and rounds logits to about three digits",
     )
 
     def fingerprint(self) -> str:

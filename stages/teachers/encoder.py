@@ -56,7 +56,7 @@ class Encoder(Labelled):
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
-        description="arithmetic of the model; bf16 is about twice as fast on a GPU, at a cosine of .9999 to fp32",
+        description="arithmetic of the model; bf16 is faster on a GPU and less exact",
     )
 
     def fingerprint(self) -> str:

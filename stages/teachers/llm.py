@@ -170,6 +170,9 @@ class _Scorer:
         except UnansweredError:
             self.failures += 1
             return "unanswered"
+        except ResourceError:
+            self.failures = PATIENCE  # so that no other thread asks any more
+            raise
         self.failures = 0
         return bool(verdict)
 

