@@ -1,12 +1,12 @@
 """The stages in order, as data: a newcomer reads this first.
 
-    ingest ──→ round 0:  embed → index ─┬→ evaluate            (the untrained model)
-                                        └→ mine → teach → judge → deepen ─┬→ estimate
-                                                                          └→ sample ─┬→ export
-                                                                                     └→ train
-               round 1:  embed → index ─┬→ evaluate            (the trained model)
-                                        └→ mine → …            (only when another round is asked for)
-               report reads every round
+ingest ──→ round 0:  embed → index ─┬→ evaluate            (the untrained model)
+└→ mine → teach → judge → deepen ─┬→ estimate
+└→ sample ─┬→ export
+└→ train
+round 1:  embed → index ─┬→ evaluate            (the trained model)
+└→ mine → …            (only when another round is asked for)
+report reads every round
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ SPEC = Spec(
     name="estimate",
     version=1,
     config=EstimateConfig,
-    facts_of=("judged",),
-    inputs=("corpus", "queries", "qrels", "candidates", "positives", "judged"),
+    facts_of=("judged", "teacher_scores"),
+    inputs=("corpus", "queries", "qrels", "corpus_vectors", "candidates", "positives", "teacher_scores", "judged"),
     tables=("estimates",),
 )
 

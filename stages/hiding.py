@@ -8,16 +8,19 @@ with it go all copies of the document, for all copies of the query.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
+from stages.documents import StoredDocuments
 from stages.errors import ArtefactError
-from stages.judging import Candidates, Known
+from stages.judging import Candidates, Documents, Known
 from stages.leakage import Block, Trial
 from stages.spec import Inputs
+from stages.teacher_scores import PartScores, TeacherScores
 from stages.verdicts import known_of, view
 
 HIDDEN_POSITIVE = "hidden_positive"
@@ -31,10 +34,12 @@ class Mined:
     qrels: tuple[np.ndarray, np.ndarray, np.ndarray]  # query_row, doc_row, relevance: int32 (j,)
     found: tuple[pa.Table, ...]
     held: tuple[pa.Table, ...]
+    taught: tuple[PartScores, ...]
+    documents: Documents
 
     @classmethod
     def read(cls, inputs: Inputs) -> Mined:
-        """From candidates, positives, qrels, queries and corpus. Raises ArtefactError when they do not belong together."""
+        """From candidates, positives, teacher_scores, qrels, queries and corpus. Raises ArtefactError when they do not belong together."""
         candidates, positives = inputs["candidates"], inputs["positives"]
         if len(candidates.parts) != len(positives.parts):
             raise ArtefactError(
@@ -42,13 +47,19 @@ class Mined:
                 got=f"{len(candidates.parts)} parts and {len(positives.parts)} parts",
                 try_="mine again",
             )
-        qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance"])
+        qrels, teachers = inputs["qrels"].read(["query_row", "doc_row", "relevance"]), TeacherScores.of(inputs)
         return cls(
             known_of(inputs),
             (qrels["query_row"].to_numpy(), qrels["doc_row"].to_numpy(), qrels["relevance"].to_numpy()),
             tuple(candidates.read(["query_row", "doc_row", "rank", "score"], part=part) for part in candidates.parts),
             tuple(positives.read(["query_row", "positive_row", "score"], part=part) for part in positives.parts),
+            tuple(teachers.part(index) for index, _ in enumerate(positives.parts)),
+            StoredDocuments(inputs),
         )
+
+    def parts(self) -> Iterator[tuple[pa.Table, pa.Table, PartScores]]:
+        """The candidates of each part, their positives, and what teachers said of both."""
+        return zip(self.found, self.held, self.taught, strict=True)
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """query_row and positive_row of all (query, positive) pairs: int32 (p,)."""
@@ -99,11 +110,12 @@ def trial(mined: Mined, comparison: str, hidden: np.ndarray, *, complete: bool) 
     known = Known.of(mined.known.query_text, mined.known.doc_text, query[shown], doc[shown], relevance[shown])
     blocks, reached = [], 0
     total = _each_once(mined, mined.pairs(), hidden)
-    for found, held in zip(mined.found, mined.held, strict=True):
+    for found, held, taught in mined.parts():
         left = ~np.isin(mined.texts(held["query_row"].to_numpy(), held["positive_row"].to_numpy()), hidden)
         remaining = held.filter(pa.array(left))
         asked = np.isin(found["query_row"].to_numpy(), total >> 32)
-        seen = view(comparison, known, found.filter(pa.array(asked)), remaining)
+        chosen = found.filter(pa.array(asked))
+        seen = view(comparison, known, chosen, remaining, documents=mined.documents, taught=taught)
         own = np.isin(_key(seen.query_row, seen.doc_row), total)
         reached += len(np.unique(_key(seen.query_row[own], seen.doc_row[own])))
         blocks.append(Block(seen, own, np.zeros(len(own), bool)))
@@ -113,8 +125,8 @@ def trial(mined: Mined, comparison: str, hidden: np.ndarray, *, complete: bool) 
 def unlabelled(mined: Mined, comparison: str, *, complete: bool) -> tuple[Block, ...]:
     """The candidates that are not known to be relevant, judged with all that is known."""
     blocks = []
-    for found, held in zip(mined.found, mined.held, strict=True):
-        seen = view(comparison, mined.known, found, held)
+    for found, held, taught in mined.parts():
+        seen = view(comparison, mined.known, found, held, documents=mined.documents, taught=taught)
         chosen = unknown(seen)
         blocks.append(Block(seen, chosen, chosen & (complete | (seen.relevance <= 0))))
     return tuple(blocks)

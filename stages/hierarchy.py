@@ -41,8 +41,8 @@ def trial(mined: Mined, comparison: str, parent: np.ndarray, *, siblings: bool) 
     """
     kin = _Kin(mined, parent, siblings=siblings)
     blocks, others = [], []
-    for found, held in zip(mined.found, mined.held, strict=True):
-        seen = view(comparison, mined.known, found, held)
+    for found, held, taught in mined.parts():
+        seen = view(comparison, mined.known, found, held, documents=mined.documents, taught=taught)
         related = np.isnan(seen.relevance) & kin.related(seen)
         plain = ~related & ~(seen.relevance > 0) & np.isnan(seen.same_text_positive)
         blocks.append(Block(seen, related, np.zeros(len(related), bool)))
