@@ -123,7 +123,9 @@ def run(config: DeepenConfig, inputs: Inputs, context: Context) -> Iterator[Part
         for shard, pairs, rows in zip(context.shards, hungry, queries, strict=True):
             table, counters = _deepen(
                 deep,
-                _Starved.of(inputs, teachers, shard.index, rows, next(vectors), pairs),
+                _Starved.of(
+                    inputs, teachers.part(shard.index), shard.index, rows=rows, vectors=next(vectors), pairs=pairs
+                ),
                 limit,
                 config.factor,
             )
@@ -195,7 +197,6 @@ class _Deep:
             rules,
             known_of(inputs),
             StoredDocuments(inputs),
-            TeacherScores.of(inputs),
             values,
             longest(values),
             searcher,
@@ -219,7 +220,7 @@ class _Starved:
 
     @classmethod
     def of(
-        cls, inputs: Inputs, teachers: TeacherScores, index: int, rows: np.ndarray, vectors: np.ndarray, pairs: _Pairs
+        cls, inputs: Inputs, taught: PartScores, index: int, *, rows: np.ndarray, vectors: np.ndarray, pairs: _Pairs
     ) -> _Starved:
         judged, positives = inputs["judged"], inputs["positives"]
         part = judged.read(["query_row", "doc_row", "rank", "found_by"], part=judged.parts[index])
@@ -232,7 +233,7 @@ class _Starved:
         held = positives.read(["query_row", "positive_row", "score"], part=positives.parts[index])
         held = held.filter(pa.array(np.isin(held["query_row"].to_numpy(), rows)))
         found = np.unique((query.astype(np.int64) << 32) | document)
-        return cls(str(index), teachers.part(index), rows, vectors, pairs.of(rows), held, found, deepest, fused)
+        return cls(str(index), taught, rows, vectors, pairs.of(rows), held, found, deepest, fused)
 
 
 def _deepen(deep: Callable[[], _Deep], starved: _Starved, limit: int, factor: float) -> tuple[pa.Table, dict[str, int]]:

@@ -34,8 +34,8 @@ class Mined:
     qrels: tuple[np.ndarray, np.ndarray, np.ndarray]  # query_row, doc_row, relevance: int32 (j,)
     found: tuple[pa.Table, ...]
     held: tuple[pa.Table, ...]
-    taught: tuple[PartScores, ...]
-    documents: Documents
+    taught: tuple[PartScores, ...] = ()  # by part; none where no teacher was asked
+    documents: Documents | None = None
 
     @classmethod
     def read(cls, inputs: Inputs) -> Mined:
@@ -57,9 +57,9 @@ class Mined:
             StoredDocuments(inputs),
         )
 
-    def parts(self) -> Iterator[tuple[pa.Table, pa.Table, PartScores]]:
+    def parts(self) -> Iterator[tuple[pa.Table, pa.Table, PartScores | None]]:
         """The candidates of each part, their positives, and what teachers said of both."""
-        return zip(self.found, self.held, self.taught, strict=True)
+        return zip(self.found, self.held, self.taught or [None] * len(self.found), strict=True)
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """query_row and positive_row of all (query, positive) pairs: int32 (p,)."""

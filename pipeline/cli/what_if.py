@@ -83,8 +83,8 @@ def _figures(
     made: Runner,
     number: int,
     *,
-    judged: Source | MemoryTable,
-    triplets: Source | MemoryTable,
+    judged: Source,
+    triplets: Source,
     positives: Source,
     negatives: int,
 ) -> dict[str, Any]:
