@@ -98,7 +98,9 @@ def _verify(made: Runner, number: int) -> None:
 @click.option("--to", "first", multiple=True, metavar="TARGET…",
               help="Targets instead of those of the configuration, for this call: `--to st:ntuple flagembedding`. "
               "They replace what is exported; `status` then says that the configuration differs.")  # fmt: skip
-@click.option("--verify", "check", is_flag=True, help="Load each target with its trainer's package and compare every row.")
+@click.option(
+    "--verify", "check", is_flag=True, help="Load each target with its trainer's package and compare every row."
+)
 @click.argument("more", nargs=-1, metavar="[TARGET…]")
 def export(number: int, first: tuple[str, ...], more: tuple[str, ...], check: bool, **given: Any) -> None:
     made = runner(**given)

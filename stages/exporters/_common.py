@@ -68,8 +68,15 @@ class Texts:
         """The columns that exports need. `take` copies a column in several chunks each time, so each is made one chunk."""
         asked = queries.read(("query_id", "text", "prompt"))
         found = corpus.read(("doc_id", "title", "text"))
-        columns = (*(_whole(asked, c) for c in asked.column_names), *(_whole(found, c) for c in found.column_names))
-        return cls(*columns, more or {})
+        columns = {
+            "query_ids": _whole(asked, "query_id"),
+            "queries": _whole(asked, "text"),
+            "prompts": _whole(asked, "prompt"),
+            "doc_ids": _whole(found, "doc_id"),
+            "titles": _whole(found, "title"),
+            "docs": _whole(found, "text"),
+        }
+        return cls(**columns, more=more or {})
 
     def anchors(self, rows: np.ndarray, prompts: bool) -> pa.Array:
         """The text of each query row (n,), its own prompt in front where that is asked for. Raises InputError."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from stages.exporters._common import RowGroups, Row, Texts, id_fields
+from stages.exporters._common import Row, RowGroups, Texts, id_fields
 from stages.spec import Source
 
 CORPUS = pa.schema([("_id", pa.string()), ("title", pa.string()), ("text", pa.string())])

@@ -14,11 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from stages.errors import InputError
-from stages.exporters._common import RowGroups, Row, Summary, Texts, dumps, export, id_fields, whole_groups
+from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export, id_fields, whole_groups
 from stages.registry import Member
 from stages.spec import Source
 
@@ -108,8 +107,8 @@ def export_lines(
     triplets: Source,
     texts: Texts,
     folder: Path,
-    line: Callable[[Example, Counter[str]], Any],
     *,
+    line: Callable[[Example, Counter[str]], Any],
     per_pair: bool = False,
     beside: Callable[[], tuple[str, ...]] = tuple,
     framed: Framed | None = None,

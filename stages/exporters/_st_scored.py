@@ -16,7 +16,8 @@ class Scored(StNtuple):
     def _usable(self, table: pa.Table, chosen: np.ndarray, left_out: Counter[str]) -> np.ndarray:
         known = np.isfinite(self.scores(table, chosen)).all(axis=1)
         left_out["pairs_with_a_score_missing"] += int((~known).sum())
-        return chosen[known]
+        usable: np.ndarray = chosen[known]
+        return usable
 
     def scores(self, table: pa.Table, chosen: np.ndarray) -> np.ndarray:
         """Scores of the positive and of each negative: float64 (m, 1 + n), NaN for one that is not known."""

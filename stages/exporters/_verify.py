@@ -44,7 +44,11 @@ def check(target: Any, triplets: Source, texts: Texts, folder: Path) -> str:
     if lost:
         raise ArtefactError(f"{target.name}: {lost} rows of ids.parquet are no triplets", where=str(folder))
     version = _version(package)
-    by = f"{rows:,} rows equal, read by {package} {version}" if version else f"{rows:,} rows equal, read by Python's {package}"
+    by = (
+        f"{rows:,} rows equal, read by {package} {version}"
+        if version
+        else f"{rows:,} rows equal, read by Python's {package}"
+    )
     return by if _version(trainer) else f"{by}; not checked further: {trainer} is not installed"
 
 
@@ -68,12 +72,15 @@ def _wanted(target: Any, texts: Texts, folder: Path) -> Iterator[Row]:
         columns = batch.to_pydict()
         queries = texts.anchors(np.array(columns["query_row"]), getattr(target, "prompts_in_text", False)).to_pylist()
         for i, query in enumerate(queries):
-            yield Row(show(query), *(tuple(map(show, _texts(texts, columns, kind, i))) for kind in ("positive", "negative")))
+            yield Row(
+                show(query), *(tuple(map(show, _texts(texts, columns, kind, i))) for kind in ("positive", "negative"))
+            )
 
 
 def _texts(texts: Texts, columns: dict[str, list[Any]], kind: str, i: int) -> list[str]:
     rows = [columns[f"{kind}_row"][i]] if f"{kind}_row" in columns else columns.get(f"{kind}_rows", [[]] * (i + 1))[i]
-    return texts.documents(np.array(rows, dtype=np.int64)).to_pylist()
+    found: list[str] = texts.documents(np.array(rows, dtype=np.int64)).to_pylist()
+    return found
 
 
 def _lost(triplets: Source, folder: Path) -> int:

@@ -32,13 +32,15 @@ SCHEMA = pa.schema([("kind", pa.string()), ("number", pa.int32()), ("id", pa.str
 class Colbert(Member):
     """Lines [query, positive, negative, …], one for each query and positive, with all its negatives."""
 
-    scores: bool = Field(False, description="[id, score] instead of ids, for distillation; pairs with one missing are left out")
+    scores: bool = Field(
+        False, description="[id, score] instead of ids, for distillation; pairs with one missing are left out"
+    )
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
         escaped: Counter[str] = Counter()
         return export_lines(
-            self, CHECKED, triplets, texts, folder, self._line, per_pair=True, framed=Framed(FILE, typed=False),
+            self, CHECKED, triplets, texts, folder, line=self._line, per_pair=True, framed=Framed(FILE, typed=False),
             beside=lambda: _texts(texts, folder, escaped), escaped=escaped,
         )  # fmt: skip
 

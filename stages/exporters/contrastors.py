@@ -38,7 +38,10 @@ class Contrastors(Member):
         pattern=r"^[^{}\n]*[^/{}\n]+/[^/{}\n]+/[^/{}\n]+$",
         description="folder or s3:// URL where the shards will be; its last three parts are in the keys",
     )
-    scores: bool = Field(False, description="add `document_score` and `negatives_scores` for `kd_loss`; pairs with one missing are left out")
+    scores: bool = Field(
+        False,
+        description="add `document_score` and `negatives_scores` for `kd_loss`; pairs with one missing are left out",
+    )
     query_prefix: str = Field("search_query", description="prefix of queries; empty for none")
     document_prefix: str = Field("search_document", description="prefix of documents, where there is one of queries")
 

@@ -30,7 +30,7 @@ class Dpr(Member):
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
         array = Framed(FILE, b"[\n", b",\n", b"\n]\n", typed=False)
-        return export_lines(self, CHECKED, triplets, texts, folder, self._line, framed=array)
+        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line, framed=array)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         return {

@@ -44,7 +44,7 @@ class Flagembedding(Member):
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, self._line)
+        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any] | None:
         line = scored_line(example, self.scores, left_out)

@@ -29,12 +29,16 @@ class FlagembeddingReranker(Member):
         False,
         description="add `pos_scores` and `neg_scores` for its `knowledge_distillation`; queries with a score missing are left out",
     )
-    prompts: bool = Field(False, description="add `query_prompt`, a query's own or empty, and an empty `passage_prompt`")
-    task: str = Field("", description="text of `prompt` in every row, for rerankers that are language models; empty for none")
+    prompts: bool = Field(
+        False, description="add `query_prompt`, a query's own or empty, and an empty `passage_prompt`"
+    )
+    task: str = Field(
+        "", description="text of `prompt` in every row, for rerankers that are language models; empty for none"
+    )
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, self._line)
+        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any] | None:
         line = scored_line(example, self.scores, left_out)

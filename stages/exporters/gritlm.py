@@ -25,11 +25,13 @@ LOADER = "datasets"
 class Gritlm(Member):
     """One row for each query: all its positives and all its negatives, each document once."""
 
-    instructions: bool = Field(False, description="write [instruction, text], with a query's own prompt or an empty one")
+    instructions: bool = Field(
+        False, description="write [instruction, text], with a query's own prompt or an empty one"
+    )
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, self._line)
+        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         pos, neg = ([d.text for d in many] for many in (example.positives, example.negatives))
@@ -47,4 +49,6 @@ class Gritlm(Member):
         def text(value: Any) -> str:
             return str(value[-1] if self.instructions else value)
 
-        return load_lines(folder, lambda r: Row(text(r["query"]), tuple(map(text, r["pos"])), tuple(map(text, r["neg"]))))
+        return load_lines(
+            folder, lambda r: Row(text(r["query"]), tuple(map(text, r["pos"])), tuple(map(text, r["neg"])))
+        )

@@ -28,7 +28,13 @@ from stages.spec import Source
 
 CHECKED = {"datasets": "5.2.0"}
 LOADER = "datasets"
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 CANDIDATES = pa.schema(
     [("query_id", pa.string()), ("doc_id", pa.string()), ("rank", pa.int32()), ("score", pa.float64()),
      ("retriever", pa.string()), ("verdict", pa.string()), ("positive_id", pa.string()),
@@ -62,7 +68,9 @@ class HfDataset(Member):
             configs["qrels"] = {split: f"qrels/{split}-*.parquet" for split in found}
             configs["candidates"] = {"train": "candidates/train-*.parquet"}
             names += _tables(texts, folder, found)
-            (folder / "README.md").write_text(card(configs, self._says(triplet.rows), "triplet", **self._keys(triplet.rows)), "utf-8")
+            (folder / "README.md").write_text(
+                card(configs, self._says(triplet.rows), "triplet", **self._keys(triplet.rows)), "utf-8"
+            )
             return triplet.rows, (*names, "README.md")
 
         return export(self, CHECKED, folder, triplets, write)
@@ -110,9 +118,9 @@ def _tables(texts: Texts, folder: Path, splits: list[str]) -> list[str]:
         rows = (table for table, _ in repository.qrels(texts, texts.more["qrels"], split))
         tables[f"qrels/{split}"] = (repository.QRELS, rows)
     names = []
-    for name, (schema, rows) in tables.items():
+    for name, (schema, parts) in tables.items():
         names.append(f"{name}-00000-of-00001.parquet")
-        repository.write_parquet(folder / names[-1], schema, rows)
+        repository.write_parquet(folder / names[-1], schema, parts)
     return names
 
 
@@ -126,4 +134,3 @@ def _candidates(texts: Texts) -> Iterator[pa.Table]:
         }
         columns = [ids[name] if name in ids else table.column(name) for name in CANDIDATES.names]
         yield pa.table(columns, names=CANDIDATES.names).cast(CANDIDATES)
-

@@ -29,7 +29,7 @@ class MsSwiftReranker(Member):
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, self._line)
+        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         system = [{"role": "system", "content": example.prompt}] if self.prompts and example.prompt else []

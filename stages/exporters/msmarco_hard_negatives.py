@@ -50,10 +50,14 @@ class MsmarcoHardNegatives(Member):
                         line = {"qid": example.id, "pos": [d.id for d in example.positives], "neg": neg}
                         file.write(dumps(line).encode() + b"\n")
                     found = [
-                        {"qid": e.id, "docid": d.id, "score": d.score} for e in batch for d in (*e.positives, *e.negatives)
+                        {"qid": e.id, "docid": d.id, "score": d.score}
+                        for e in batch
+                        for d in (*e.positives, *e.negatives)
                     ]
                     left_out["scores_that_are_not_known"] += sum(one["score"] is None for one in found)
-                    scores.write(pa.Table.from_pylist([one for one in found if one["score"] is not None], schema=SCHEMA))
+                    scores.write(
+                        pa.Table.from_pylist([one for one in found if one["score"] is not None], schema=SCHEMA)
+                    )
                     sidecar.write(pa.Table.from_pylist([e.ids() for e in batch], schema=IDS))
                     rows += len(batch)
             return rows, (FILE, SCORES)

@@ -56,7 +56,9 @@ class MtebBeir(Member):
                 "corpus": {"corpus": "corpus/*.parquet"},
                 "queries": {"queries": "queries/*.parquet"},
             }
-            says = f"# {self.title}\n\nMade with Hardrock. The folder loads with `mteb`, with `beir` and with `datasets`."
+            says = (
+                f"# {self.title}\n\nMade with Hardrock. The folder loads with `mteb`, with `beir` and with `datasets`."
+            )
             keys = {"pretty_name": self.title, "task_categories": ["text-retrieval"], "tags": ["mteb"]}
             (folder / "README.md").write_text(card(configs, says, "default", **keys), "utf-8")
             return rows, tuple(names)
@@ -98,7 +100,9 @@ def _qrels(texts: Texts, split: str, folder: Path, names: list[str], sidecar: Ro
                 for query, doc, score in zip(*(column.to_pylist() for column in table.columns), strict=True):
                     for name in (query, doc):
                         if re.search(r'[\t\r\n"]', name):
-                            raise InputError("an id cannot go into a TSV of qrels", got=repr(name), try_="give it another id")
+                            raise InputError(
+                                "an id cannot go into a TSV of qrels", got=repr(name), try_="give it another id"
+                            )
                     file.write(f"{query}\t{doc}\t{score}\n".encode())
                 sidecar.write(ids)
                 yield table

@@ -31,17 +31,26 @@ CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n
 class NemoAutomodel(Member):
     """One row for each query: all its positives and all its negatives, each document once."""
 
-    inline: bool = Field(False, description="write the texts in the rows, and no corpus; then nothing is masked by document")
+    inline: bool = Field(
+        False, description="write the texts in the rows, and no corpus; then nothing is masked by document"
+    )
     corpus_id: str = Field("corpus", min_length=1, description="name of the corpus, in its metadata and in every row")
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
         if self.inline:
-            return export_lines(self, CHECKED, triplets, texts, folder, self._inline)
-        head = f'{{"corpus": [{{"path": "../corpus"}}], "data": [\n'.encode()
+            return export_lines(self, CHECKED, triplets, texts, folder, line=self._inline)
+        head = b'{"corpus": [{"path": "../corpus"}], "data": [\n'
         one = Framed(FILE, head, b",\n", b"\n]}\n", typed=False)
         return export_lines(
-            self, CHECKED, triplets, texts, folder, self._line, framed=one, beside=lambda: self._corpus(texts, folder)
+            self,
+            CHECKED,
+            triplets,
+            texts,
+            folder,
+            line=self._line,
+            framed=one,
+            beside=lambda: self._corpus(texts, folder),
         )
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:

@@ -57,7 +57,9 @@ class SpladeTsv(Member):
         return table.filter(pa.array(known))
 
     def _lines(self, table: pa.Table, texts: Texts, escaped: Counter[str]) -> Iterator[str]:
-        query, positive, negative = (table.column(f"{kind}_row").to_numpy() for kind in ("query", "positive", "negative"))
+        query, positive, negative = (
+            table.column(f"{kind}_row").to_numpy() for kind in ("query", "positive", "negative")
+        )
         columns = [texts.anchors(query, prompts=False), texts.documents(positive), texts.documents(negative)]
         fields = [[escape(text, escaped) for text in column.to_pylist()] for column in columns]
         if self.scores:

@@ -26,7 +26,9 @@ LOADER = "datasets"
 class StLabelledList(Member):
     """Rows of (query, docs, labels), one for each query, each document once."""
 
-    scores: bool = Field(False, description="`scores` instead of `labels` of 1 and 0; queries with one missing are left out")
+    scores: bool = Field(
+        False, description="`scores` instead of `labels` of 1 and 0; queries with one missing are left out"
+    )
     prompts: bool = Field(False, description="put a query's own prompt in front of the query")
     rows_per_file: int = Field(500_000, ge=1, description="rows in one Parquet file; more rows make more files")
 

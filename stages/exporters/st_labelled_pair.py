@@ -29,7 +29,9 @@ IDS = id_fields("query_id", "positive_id", "negative_id", "query_row", "positive
 class StLabelledPair(Member):
     """Rows of (anchor, document, label): for each query its positives, then its negatives, each document once."""
 
-    scores: bool = Field(False, description="a column `score` instead of `label`; rows with a score missing are left out")
+    scores: bool = Field(
+        False, description="a column `score` instead of `label`; rows with a score missing are left out"
+    )
     prompts: bool = Field(False, description="put a query's own prompt in front of the anchor")
     rows_per_file: int = Field(500_000, ge=1, description="rows in one Parquet file; more rows make more files")
 
@@ -58,7 +60,9 @@ class StLabelledPair(Member):
                         if self.scores and document.score is None:
                             left_out["rows_with_a_score_missing"] += 1
                             continue
-                        rows.append({"anchor": anchor, "positive": document.text, "label": label, "score": document.score})
+                        rows.append(
+                            {"anchor": anchor, "positive": document.text, "label": label, "score": document.score}
+                        )
                         names = {f"{kind}_id": document.id, f"{kind}_row": document.row, "rank": document.rank}
                         ids.append({"query_id": example.id, "query_row": example.row, **names})
             yield pa.Table.from_pylist(rows, schema=self.data), pa.Table.from_pylist(ids, schema=IDS)

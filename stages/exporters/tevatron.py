@@ -27,7 +27,9 @@ CORPUS = "corpus/corpus.jsonl"
 class Tevatron(Member):
     """One row for each query with the ids of its positives and negatives, and the whole corpus."""
 
-    prompts: bool = Field(False, description="put a query's own prompt in front of its text; off, `--query_prefix` can add one")
+    prompts: bool = Field(
+        False, description="put a query's own prompt in front of its text; off, `--query_prefix` can add one"
+    )
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
@@ -37,7 +39,9 @@ class Tevatron(Member):
             types = Types(CORPUS)
             with (folder / CORPUS).open("wb") as file:
                 for rows in texts.corpus():
-                    for name, text in zip(texts.doc_ids.take(rows).to_pylist(), texts.documents(rows).to_pylist(), strict=True):
+                    for name, text in zip(
+                        texts.doc_ids.take(rows).to_pylist(), texts.documents(rows).to_pylist(), strict=True
+                    ):
                         line = {"docid": name, "text": text}
                         encoded = dumps(line).encode() + b"\n"
                         types.sees(line, len(encoded))
@@ -45,7 +49,7 @@ class Tevatron(Member):
             types.ends()
             return (CORPUS,)
 
-        return export_lines(self, CHECKED, triplets, texts, folder, self._line, beside=corpus)
+        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line, beside=corpus)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         return {

@@ -30,7 +30,7 @@ class TevatronPassages(Member):
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, self._line)
+        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         line: dict[str, Any] = {
@@ -47,7 +47,9 @@ class TevatronPassages(Member):
         def texts(passages: Any) -> tuple[str, ...]:
             return tuple(join_title(p["title"], p["text"]) for p in passages)
 
-        return load_lines(folder, lambda r: Row(r["query"], texts(r["positive_passages"]), texts(r["negative_passages"])))
+        return load_lines(
+            folder, lambda r: Row(r["query"], texts(r["positive_passages"]), texts(r["negative_passages"]))
+        )
 
 
 def _passage(document: Document) -> dict[str, str]:
