@@ -288,7 +288,7 @@ def write_with_ids(
     return split.rows, split.close()
 
 
-def export(
+def export(  # noqa: PLR0917
     member: Member,
     checked: Mapping[str, str],
     folder: Path,

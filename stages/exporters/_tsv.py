@@ -6,18 +6,17 @@ import re
 from collections import Counter
 
 BREAKS = re.compile(r"[\t\r\n]")
-ENDS = " \t\r\n"
 
 
 def shown(text: str) -> str:
-    """The text as a loader sees it: breaks are blanks, and none of these are at its ends, where loaders strip them."""
-    return BREAKS.sub(" ", text).strip(ENDS)
+    """The text as a loader sees it: breaks are blanks, and there is no white space at its ends, where loaders strip it."""
+    return BREAKS.sub(" ", text).strip()
 
 
 def escape(text: str, escaped: Counter[str]) -> str:
     """`shown`, with the characters that it replaces and those that it takes off counted in `escaped`."""
     replaced = BREAKS.sub(" ", text)
-    stripped = replaced.strip(ENDS)
+    stripped = replaced.strip()
     escaped["tabs_and_line_ends_in_texts"] += len(BREAKS.findall(text))
     escaped["blanks_at_the_ends_of_texts"] += len(replaced) - len(stripped)
     return stripped
