@@ -6,8 +6,11 @@ in the same row order, `ids.parquet`, in memory for one batch of triplets.
 
 from __future__ import annotations
 
+import atexit
 import math
 import re
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -238,9 +241,14 @@ def load_columns(folder: Path) -> Iterator[Row]:
 
 def loaded(builder: str, *files: Path) -> Any:
     """The data set that a builder of `datasets` makes of the files, in a cache that goes with the process."""
-    import tempfile
-
     import datasets
 
-    cache = tempfile.mkdtemp(prefix="hardrock-verify-")
+    cache = scratch()
     return datasets.load_dataset(builder, data_files=[str(f) for f in files], split="train", cache_dir=cache)
+
+
+def scratch() -> str:
+    """A new folder for the cache of a loader, which goes when the process ends."""
+    folder = tempfile.mkdtemp(prefix="hardrock-verify-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

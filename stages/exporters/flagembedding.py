@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import Field
 
 from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import FILE, Example, export_lines, scored_line
+from stages.exporters._rows import FILE, Example, export_lines, scored_line, scratch
 from stages.registry import Member
 from stages.spec import Source
 
@@ -52,11 +52,9 @@ class Flagembedding(Member):
 
     def load(self, folder: Path) -> Iterator[Row]:
         """Every row as its data set of the embedder holds it."""
-        import tempfile
-
         from FlagEmbedding.abc.finetune.embedder import AbsEmbedderDataArguments, AbsEmbedderTrainDataset
 
-        cache = tempfile.mkdtemp(prefix="hardrock-verify-")
+        cache = scratch()
         asked = AbsEmbedderDataArguments(
             train_data=[str(folder / FILE)], cache_path=cache, knowledge_distillation=self.scores
         )

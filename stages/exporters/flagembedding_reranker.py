@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import FILE, Example, export_lines, scored_line
+from stages.exporters._rows import FILE, Example, export_lines, scored_line, scratch
 from stages.registry import Member
 from stages.spec import Source
 
@@ -48,11 +48,9 @@ class FlagembeddingReranker(Member):
 
     def load(self, folder: Path) -> Iterator[Row]:
         """Every row as its data set of the reranker holds it."""
-        import tempfile
-
         from FlagEmbedding.abc.finetune.reranker import AbsRerankerDataArguments, AbsRerankerTrainDataset
 
-        cache = tempfile.mkdtemp(prefix="hardrock-verify-")
+        cache = scratch()
         asked = AbsRerankerDataArguments(
             train_data=[str(folder / FILE)], cache_path=cache, knowledge_distillation=self.scores
         )
