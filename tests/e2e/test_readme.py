@@ -31,9 +31,7 @@ def test_hardrock_commands_run(project, line):
 
 
 def test_the_plan_in_the_readme_is_what_plan_says(project):
-    said = hardrock(
-        "plan", "--workspace", "ws", "--set", "judge.filters.relative_margin.margin=0.1", cwd=project
-    ).stdout
+    said = hardrock("plan", "--workspace", "ws", "--set", "judge.filters.relative_margin.margin=0.1", cwd=project).stdout
     shown = [line.strip() for line in re.findall(r"^    round-00/.*$", README, re.M)]
     assert shown
     assert said.split("\n")[: len(shown)] == shown
@@ -50,25 +48,7 @@ def test_make_knows_its_targets(line):
 
 def test_make_help_lists_every_stage():
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in [
-        "setup",
-        "ingest",
-        "embed",
-        "index",
-        "mine",
-        "judge",
-        "sample",
-        "export",
-        "train",
-        "evaluate",
-        "report",
-        "all",
-        "test",
-        "bench",
-        "sql",
-        "clean",
-        "round",
-    ]:
+    for name in "setup ingest embed index mine judge sample export train evaluate report all test bench sql clean round".split():
         assert re.search(rf"^  make {name} ", said, re.M), name
 
 
@@ -83,12 +63,7 @@ def test_the_configuration_of_the_readme_runs_on_own_data(project, tmp_path):
 
 def test_make_honours_its_variables(project, tmp_path):
     """CONFIG, WORKSPACE, DEVICE and LIMIT reach the command."""
-    variables = {
-        "CONFIG": str(project / "hardrock.toml"),
-        "WORKSPACE": str(tmp_path / "ws"),
-        "DEVICE": "cpu",
-        "LIMIT": "4",
-    }
+    variables = {"CONFIG": str(project / "hardrock.toml"), "WORKSPACE": str(tmp_path / "ws"), "DEVICE": "cpu", "LIMIT": "4"}
     stamp = f"VENV={tmp_path}/venv"
     (tmp_path / "venv/bin").mkdir(parents=True)
     (tmp_path / "venv/installed").touch()
@@ -102,10 +77,6 @@ def test_make_honours_its_variables(project, tmp_path):
 
     assert pq.read_table(tmp_path / "ws/ingest/corpus-00000.parquet").num_rows <= 40
     refused = subprocess.run(
-        ["make", *old, stamp, "embed", *settings[:2], "DEVICE=tpu"],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
+        ["make", *old, stamp, "embed", *settings[:2], "DEVICE=tpu"], cwd=ROOT, check=False, capture_output=True, text=True
     )
     assert "tpu" in refused.stderr
