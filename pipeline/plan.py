@@ -12,6 +12,7 @@ report reads every round
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -86,12 +87,12 @@ def nodes(rounds: int) -> list[Node]:
     return plan + [Node(stage) for stage in AFTER]
 
 
-def reads(node: Node, rounds: int) -> dict[str, tuple[Node, str]]:
-    """The inputs of a node: the name it knows them by, the node that makes them, and their name there."""
+def reads(node: Node, rounds: int, asked: Sequence[str] = ()) -> dict[str, tuple[Node, str]]:
+    """The inputs of a node, and those `asked` for besides: the name it knows them by, the node that makes them, and their name there."""
     known = set(nodes(rounds))
     wanted = spec(node.stage)
     found: dict[str, tuple[Node, str]] = {}
-    for name in wanted.inputs:
+    for name in (*wanted.inputs, *asked):
         stage = maker(name)
         found[name] = (Node(stage, None if stage in BEFORE else node.round), name)
     for name in wanted.optional:

@@ -69,10 +69,15 @@ class Runner:
             number += 1
         return number
 
+    def reads(self, node: Node) -> dict[str, tuple[Node, str]]:
+        """The inputs of a node under this configuration, as `plan.reads` gives them."""
+        asks = plan.spec(node.stage).asks
+        return plan.reads(node, self.rounds, asks(self.configuration.stages[node.stage]) if asks else ())
+
     def inputs(self, node: Node) -> Inputs:
         """The sources of a node's inputs. Raises ArtefactError when one has not been made."""
         found: dict[str, Source] = {}
-        for name, (source, output) in plan.reads(node, self.rounds).items():
+        for name, (source, output) in self.reads(node).items():
             manifest = self.workspace.manifest(source.name)
             folder = self.workspace.final(source.name)
             if manifest is None:
@@ -91,7 +96,7 @@ class Runner:
         """All that the node's result depends on."""
         spec, config = plan.spec(node.stage), self.configuration.stages[node.stage]
         prints = {}
-        for name, (source, output) in plan.reads(node, self.rounds).items():
+        for name, (source, output) in self.reads(node).items():
             manifest = self.workspace.manifest(source.name)
             prints[name] = manifest.fingerprint(output, with_facts=output in spec.facts_of) if manifest else ""
         external = spec.external(config, inputs, self.device) if spec.external else {}
@@ -100,7 +105,7 @@ class Runner:
     def state(self, node: Node, before: Sequence[State] = ()) -> State:
         """Whether the node's result is what its inputs and configuration call for."""
         stale = {state.node for state in before if not state.fresh}
-        blockers = {source.name for source, _ in plan.reads(node, self.rounds).values() if source in stale}
+        blockers = {source.name for source, _ in self.reads(node).values() if source in stale}
         if blockers:
             return State(node, False, (f"after {', '.join(sorted(blockers))}",), waits=True)
         why = self._stale(node, self.identity(node, self.inputs(node)))

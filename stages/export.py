@@ -16,6 +16,7 @@ from pydantic import Field
 
 from stages.errors import ConfigError
 from stages.exporters._common import Summary, Texts
+from stages.exporters._verify import check
 from stages.exporters.flagembedding import Flagembedding
 from stages.exporters.st_ntuple import StNtuple
 from stages.exporters.st_triplet import StTriplet
@@ -44,11 +45,17 @@ class ExportConfig(Settings):
     )
 
 
+def asks(config: ExportConfig) -> tuple[str, ...]:
+    """The tables besides `SPEC.inputs` that the chosen targets need: those of other targets make nothing stale."""
+    return tuple(sorted({name for target in config.targets for name in getattr(target, "needs", ())}))
+
+
 SPEC = Spec(
     name="export",
     version=1,
     config=ExportConfig,
     inputs=("corpus", "queries", "triplets"),
+    asks=asks,
     files=("exports",),
 )
 
@@ -58,7 +65,7 @@ def run(config: ExportConfig, inputs: Inputs, context: Context) -> Iterator[Part
     if not config.targets:
         raise ConfigError("export has no targets", try_="[export.targets.st_triplet]")
     for shard in context.shards:
-        texts = Texts.read(inputs["queries"], inputs["corpus"])
+        texts = _texts(config, inputs)
         found: dict[str, Summary] = {}
         with context.progress("export", len(config.targets)) as bar:
             for target in config.targets:
@@ -69,7 +76,26 @@ def run(config: ExportConfig, inputs: Inputs, context: Context) -> Iterator[Part
             for reason, count in summary.left_out.items():
                 if count:
                     context.log(f"{name}: left out {count} {reason.replace('_', ' ')}")
+            for what, count in summary.escaped.items():
+                if count:
+                    context.log(f"{name}: changed {count} {what.replace('_', ' ')}")
         yield Part(shard, counters=_counters(found), facts={"exports": {n: _facts(s) for n, s in found.items()}})
+
+
+def verify(config: ExportConfig, inputs: Inputs, folder: Path) -> dict[str, str]:
+    """Loads each target below `folder` with the package that it is for, and compares every row with the triplets.
+
+    Returns what was found, by target. Raises ArtefactError for a row that differs.
+    """
+    texts = _texts(config, inputs)
+    return {
+        target.name: check(target, inputs["triplets"], texts, folder / "exports" / target.name)
+        for target in config.targets
+    }
+
+
+def _texts(config: ExportConfig, inputs: Inputs) -> Texts:
+    return Texts.read(inputs["queries"], inputs["corpus"], {name: inputs[name] for name in asks(config)})
 
 
 def _write(target: Exporter, triplets: Source, texts: Texts, found: dict[str, Summary], folder: Path) -> None:
@@ -80,6 +106,7 @@ def _counters(found: dict[str, Summary]) -> dict[str, int]:
     counters = {f"{name}.rows": summary.rows for name, summary in found.items()}
     for name, summary in found.items():
         counters |= {f"{name}.left_out.{reason}": count for reason, count in summary.left_out.items()}
+        counters |= {f"{name}.escaped.{what}": count for what, count in summary.escaped.items()}
     return counters
 
 

@@ -167,6 +167,7 @@ class Spec:
     config: type[Settings]
     inputs: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    asks: Callable[[Any], Sequence[str]] | None = None
     every_round: tuple[str, ...] = ()
     facts_of: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()

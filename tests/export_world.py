@@ -72,7 +72,20 @@ def world(rows: Sequence[tuple[int, int, int]], docs: int = 30, asked: int = 6) 
         "corpus": source(corpus([f"text of document {i}" for i in range(docs)])),
         "queries": source(queries([f"text of query {i}" for i in range(asked)])),
         "triplets": source(triplets(rows)),
+        **judgements(rows),
     }
+
+
+def judgements(rows: Sequence[tuple[int, int, int]]) -> dict[str, Any]:
+    """Qrels of the pairs, and the negatives as judged candidates."""
+    pairs = sorted({(q, p) for q, p, _ in rows})
+    qrels = [{"query_row": q, "doc_row": p, "relevance": 1, "split": "train", "source": "given"} for q, p in pairs]
+    judged = [
+        {"query_row": q, "doc_row": n, "rank": n + 1, "score": 0.5 - n / 100, "retriever": "dense", "positive_row": p,
+         "positive_score": 1 - p / 100, "verdict": "kept", "evidence": {"rule": "margin", "value": 0.1, "limit": 0.2}}
+        for q, p, n in rows
+    ]  # fmt: skip
+    return {"qrels": source(table("qrels", qrels)), "judged": source(table("judged", judged))}
 
 
 def data(folder: Path) -> list[dict[str, Any]]:

@@ -37,7 +37,8 @@ def test_the_defaults_are_those_of_the_code(family, name):
     member = getattr(module, "".join(word.capitalize() for word in name.split("_")))
     said = {key: json.loads(value) for key, value in re.findall(r"`(\w+) = ([^`]+)`", line)}
     said |= dict.fromkeys(re.findall(r"no `(\w+)`", line))
-    assert said == {key: field.default for key, field in member.model_fields.items()}
+    defaults = {key: field.default for key, field in member.model_fields.items()}
+    assert said == {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
     assert (line == "none.") == (not member.model_fields)
 
 

@@ -72,6 +72,54 @@ def _stage(name: str, says: str) -> click.Command:
     return command
 
 
+def _targets(made: Runner, names: tuple[str, ...]) -> None:
+    """Makes these the targets of export: with their tables of the configuration, where it has them."""
+    from stages.registry import build
+
+    config: Any = made.configuration.stages["export"]
+    known = {target.name: target for target in config.targets}
+    wanted = dict.fromkeys(name.replace(":", "_").replace("-", "_") for name in names)
+    chosen = tuple(known.get(name) or build("exporters", name, {}) for name in wanted)
+    stages = {**made.configuration.stages, "export": config.model_copy(update={"targets": chosen})}
+    made.configuration = replace(made.configuration, stages=stages)
+
+
+def _verify(made: Runner, number: int) -> None:
+    from stages.export import verify
+
+    node = Node("export", number)
+    config: Any = made.configuration.stages["export"]
+    for name, says in verify(config, made.inputs(node), made.workspace.final(node.name)).items():
+        LOG.info("%s: %s", name, says)
+
+
+@click.command(help=f"{STAGES['export']} Brings what it needs up to date first.")
+@options
+@click.option("--round", "number", type=click.IntRange(min=0), default=0, help="In this round. Default: the first, 0.")
+@click.option("--to", "first", multiple=True, metavar="TARGET…",
+              help="Targets instead of those of the configuration, for this call: `--to st:ntuple flagembedding`. "
+              "They replace what is exported; `status` then says that the configuration differs.")  # fmt: skip
+@click.option(
+    "--verify", "check", is_flag=True, help="Load each target with its trainer's package and compare every row."
+)
+@click.argument("more", nargs=-1, metavar="[TARGET…]")
+def export(number: int, first: tuple[str, ...], more: tuple[str, ...], check: bool, **given: Any) -> None:
+    made = runner(**given)
+    if first or more:
+        _targets(made, (*first, *more))
+
+    def choose(nodes: list[Node]) -> set[Node]:
+        if Node("export", number) not in nodes:
+            raise ConfigError(
+                f"export has no round {number}", try_="more rounds in the configuration, or `hardrock round`"
+            )
+        return {Node("export", number)}
+
+    bring(made, choose)
+    if check:
+        _verify(made, number)
+
+
 def __getattr__(name: str) -> click.Command:
     if name in STAGES:
         return _stage(name, STAGES[name])

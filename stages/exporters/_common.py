@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +40,15 @@ class Summary:
     rows: int
     files: tuple[str, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    escaped: Mapping[str, int] = field(default_factory=dict)
+
+
+class Row(NamedTuple):
+    """One row as the trainer sees it. A format without positives or negatives in its rows has empty ones."""
+
+    query: str
+    positives: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,13 +61,22 @@ class Texts:
     doc_ids: pa.Array
     titles: pa.Array
     docs: pa.Array
+    more: Mapping[str, Source] = field(default_factory=dict)  # further tables, those that the target's `needs` names
 
     @classmethod
-    def read(cls, queries: Source, corpus: Source) -> Texts:
+    def read(cls, queries: Source, corpus: Source, more: Mapping[str, Source] | None = None) -> Texts:
         """The columns that exports need. `take` copies a column in several chunks each time, so each is made one chunk."""
         asked = queries.read(("query_id", "text", "prompt"))
         found = corpus.read(("doc_id", "title", "text"))
-        return cls(*(_whole(asked, c) for c in asked.column_names), *(_whole(found, c) for c in found.column_names))
+        columns = {
+            "query_ids": _whole(asked, "query_id"),
+            "queries": _whole(asked, "text"),
+            "prompts": _whole(asked, "prompt"),
+            "doc_ids": _whole(found, "doc_id"),
+            "titles": _whole(found, "title"),
+            "docs": _whole(found, "text"),
+        }
+        return cls(**columns, more=more or {})
 
     def anchors(self, rows: np.ndarray, prompts: bool) -> pa.Array:
         """The text of each query row (n,), its own prompt in front where that is asked for. Raises InputError."""
@@ -77,6 +95,14 @@ class Texts:
         _refuse_nul("the prompt of a query", self.query_ids.take(taken), prompts)
         return prompts
 
+    def corpus(self) -> Iterator[np.ndarray]:
+        """All rows of the corpus in order, in arrays of at most `BATCH`."""
+        return _blocks(len(self.docs))
+
+    def asked(self) -> Iterator[np.ndarray]:
+        """All rows of the queries in order, in arrays of at most `BATCH`."""
+        return _blocks(len(self.queries))
+
     def documents(self, rows: np.ndarray) -> pa.Array:
         """The text of each document row (n,), its title in front where it has one. Raises InputError."""
         unique, back = _unique(rows, len(self.docs), "document")
@@ -85,6 +111,10 @@ class Texts:
         _refuse_blank("the text of a document", ids, texts)
         _refuse_nul("the text of a document", ids, texts)
         return pa.array(texts, pa.string()).take(back)
+
+
+def _blocks(rows: int) -> Iterator[np.ndarray]:
+    return (np.arange(start, min(start + BATCH, rows)) for start in range(0, rows, BATCH))
 
 
 def _whole(table: pa.Table, column: str) -> pa.Array:
@@ -258,17 +288,18 @@ def write_with_ids(
     return split.rows, split.close()
 
 
-def export(
+def export(  # noqa: PLR0917
     member: Member,
     checked: Mapping[str, str],
     folder: Path,
     triplets: Source,
     write: Callable[[Counter[str]], tuple[int, tuple[str, ...]]],
+    escaped: Counter[str] | None = None,
 ) -> Summary:
     """Runs `write` in the new `folder`, then describes in `export.json` what it wrote. Raises YieldError for no rows.
 
-    `write` counts what it leaves out and returns the rows and the data files. `checked` gives the versions of the
-    packages that the format was checked with.
+    `write` counts what it leaves out and returns the rows and the data files; what it had to change in texts it counts in
+    `escaped`. `checked` gives the versions of the packages that the format was checked with.
     """
     if not triplets.rows:
         raise YieldError(f"{member.name}: there are no triplets to export", try_="loosen the filters of judge")
@@ -282,7 +313,7 @@ def export(
             got=found,
             try_=f"change or remove [export.targets.{member.name}]",
         )
-    summary = Summary(rows, files, dict(sorted(left_out.items())))
+    summary = Summary(rows, files, dict(sorted(left_out.items())), dict(sorted((escaped or {}).items())))
     config = member.semantic()
     described = {
         "target": member.name,
@@ -292,7 +323,7 @@ def export(
         "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         "rows": summary.rows,
         "left_out": summary.left_out,
-        "escaped": {},
+        "escaped": summary.escaped,
         "files": {name: _described(folder / name) for name in (*files, "ids.parquet")},
     }
     (folder / "export.json").write_text(dumps(described, indent=2) + "\n", encoding="utf-8")

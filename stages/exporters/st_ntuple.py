@@ -8,18 +8,20 @@ MultipleNegativesRankingLoss and its cached and GIST forms. Load it as `st_tripl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Summary, Texts, export, id_fields, whole_groups, write_with_ids
+from stages.exporters._common import Row, Summary, Texts, export, id_fields, whole_groups, write_with_ids
+from stages.exporters._rows import load_columns
 from stages.registry import Member
 from stages.spec import Source
 
 CHECKED = {"sentence-transformers": "6.2.0", "datasets": "5.2.0"}
+LOADER = "datasets"
 
 MANY = {
     "negative_ids": "negative_id",
@@ -46,8 +48,26 @@ class StNtuple(Member):
     @property
     def data(self) -> pa.Schema:
         """The columns that the trainer reads, in order."""
-        negatives = (f"negative_{i}" for i in range(1, self.negatives + 1))
-        return pa.schema([(name, pa.string()) for name in ("anchor", "positive", *negatives)])
+        return pa.schema([(name, pa.string()) for name in ("anchor", "positive", *self.negative_names)])
+
+    @property
+    def negative_names(self) -> list[str]:
+        """`negative_1` and those after it."""
+        return [f"negative_{i}" for i in range(1, self.negatives + 1)]
+
+    @property
+    def checked(self) -> Mapping[str, str]:
+        """The versions that the format was checked with."""
+        return CHECKED
+
+    @property
+    def prompts_in_text(self) -> bool:
+        """Whether a query's own prompt is in front of its text."""
+        return self.prompts
+
+    def load(self, folder: Path) -> Iterator[Row]:
+        """Every row as the data set of the trainer holds it."""
+        yield from load_columns(folder)
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
@@ -55,7 +75,7 @@ class StNtuple(Member):
         def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
             return write_with_ids(folder, self.data, IDS, self.rows_per_file, self._batches(triplets, texts, left_out))
 
-        return export(self, CHECKED, folder, triplets, write)
+        return export(self, self.checked, folder, triplets, write)
 
     def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
         for table, bounds in whole_groups(triplets, ("query_row", "positive_row")):
@@ -65,14 +85,24 @@ class StNtuple(Member):
             left_out["negatives_of_pairs_with_too_few"] += int(counts[~enough].sum())
             left_out["negatives_beyond_those_asked_for"] += int((counts[enough] - self.negatives).sum())
             chosen = starts[enough, None] + np.arange(self.negatives)  # (m, n) rows of the table
-            yield self._texts(table, texts, chosen), self._ids(table, texts, chosen)
+            chosen = self._usable(table, chosen, left_out)
+            columns = [*self._texts(table, texts, chosen), *self._labels(table, chosen)]
+            yield pa.table(columns, schema=self.data), self._ids(table, texts, chosen)
 
-    def _texts(self, table: pa.Table, texts: Texts, chosen: np.ndarray) -> pa.Table:
+    def _usable(self, table: pa.Table, chosen: np.ndarray, left_out: Counter[str]) -> np.ndarray:
+        """Those rows of `chosen` that the format can hold."""
+        return chosen
+
+    def _labels(self, table: pa.Table, chosen: np.ndarray) -> list[pa.Array]:
+        """Columns after the texts."""
+        return []
+
+    def _texts(self, table: pa.Table, texts: Texts, chosen: np.ndarray) -> list[pa.Array]:
         query, positive, negative = (table.column(c).to_numpy() for c in ("query_row", "positive_row", "negative_row"))
         first = chosen[:, 0]
         columns = [texts.anchors(query[first], self.prompts), texts.documents(positive[first])]
         columns += [texts.documents(negative[chosen[:, i]]) for i in range(self.negatives)]
-        return pa.table(columns, schema=self.data)
+        return columns
 
     def _ids(self, table: pa.Table, texts: Texts, chosen: np.ndarray) -> pa.Table:
         singles, all_of = table.take(chosen[:, 0]), table.take(chosen.reshape(-1))

@@ -14,11 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Summary, Texts, export, id_fields, rebatched, write_with_ids
+from stages.exporters._common import Row, Summary, Texts, export, id_fields, rebatched, write_with_ids
+from stages.exporters._rows import load_columns
 from stages.registry import Member
 from stages.spec import Source
 
 CHECKED = {"sentence-transformers": "6.2.0", "datasets": "5.2.0"}
+LOADER = "datasets"
 
 DATA = pa.schema([(name, pa.string()) for name in ("anchor", "positive", "negative")])
 IDS = id_fields(
@@ -49,10 +51,24 @@ class StTriplet(Member):
                 table.column(c).to_numpy() for c in ("query_row", "positive_row", "negative_row")
             )
             data = [texts.anchors(query, self.prompts), texts.documents(positive), texts.documents(negative)]
-            ids = {
-                "query_id": texts.query_ids.take(pa.array(query)),
-                "positive_id": texts.doc_ids.take(pa.array(positive)),
-                "negative_id": texts.doc_ids.take(pa.array(negative)),
-            }
-            columns = [ids[name] if name in ids else table.column(name) for name in IDS.names]
-            yield pa.table(data, schema=DATA), pa.table(columns, names=IDS.names).cast(IDS)
+            yield pa.table(data, schema=DATA), id_columns(table, texts)
+
+    @property
+    def prompts_in_text(self) -> bool:
+        """Whether a query's own prompt is in front of its text."""
+        return self.prompts
+
+    def load(self, folder: Path) -> Iterator[Row]:
+        """Every row as the data set of the trainer holds it."""
+        yield from load_columns(folder)
+
+
+def id_columns(table: pa.Table, texts: Texts) -> pa.Table:
+    """The rows of `ids.parquet` of triplets."""
+    ids = {
+        "query_id": texts.query_ids.take(table.column("query_row")),
+        "positive_id": texts.doc_ids.take(table.column("positive_row")),
+        "negative_id": texts.doc_ids.take(table.column("negative_row")),
+    }
+    columns = [ids[name] if name in ids else table.column(name) for name in IDS.names]
+    return pa.table(columns, names=IDS.names).cast(IDS)

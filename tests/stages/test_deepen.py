@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import deepen, judge, mine, sample
+from stages import deepen, judge, mine, sample, teach
 from stages.deepen import DeepenConfig
 from stages.deepened import Deepened
 from stages.errors import ArtefactError
@@ -19,6 +19,7 @@ from stages.filters.same_text import SameText
 from stages.judge import JudgeConfig
 from stages.mine import MineConfig
 from stages.sample import SampleConfig
+from stages.teach import TeachConfig
 from tests.stages.test_mine import inputs_for, integers
 from tests.support import Result, run, source
 
@@ -39,6 +40,7 @@ def problem(seed: int, documents: int = 90) -> tuple[np.ndarray, np.ndarray, lis
 
 def judged(inputs: dict[str, Any], folder: Path, rules: JudgeConfig, depth: int, shard: int) -> dict[str, Any]:
     found = {**inputs, **run(mine, MineConfig(depth=depth, shard_queries=shard), inputs, folder).inputs()}
+    found |= run(teach, TeachConfig(), found, folder).inputs()
     return {**found, **run(judge, rules, found, folder).inputs()}
 
 

@@ -86,5 +86,5 @@ def test_configuration_faults(tmp_path):
 
 
 def test_the_family_is_its_files():
-    assert names("exporters") == ["flagembedding", "st_ntuple", "st_triplet"]
+    assert {"flagembedding", "st_ntuple", "st_triplet"} <= set(names("exporters"))
     assert [target.name for target in ExportConfig().targets] == ["st_triplet", "st_ntuple", "flagembedding"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import deepen, index, judge, mine, sample
+from stages import deepen, index, judge, mine, sample, teach
 from stages.deepen import DeepenConfig
 from stages.errors import ConfigError, YieldError
 from stages.index import IndexConfig
@@ -17,6 +17,7 @@ from stages.mine import MineConfig
 from stages.retrievers.bm25 import Bm25
 from stages.sample import SampleConfig
 from stages.settings import parse
+from stages.teach import TeachConfig
 from tests.models import corpus, qrels, queries, static, vectors
 from tests.reference import inner
 from tests.retrieval_world import DOCUMENTS, QUERIES
@@ -118,6 +119,7 @@ def test_what_is_outside_of_the_workspace_is_known_by_its_content(world: Any) ->
 def test_hybrid_candidates_go_through_judge_deepen_and_sample(world: Any, tmp_path: Path) -> None:
     inputs, q, c, _ = world
     inputs = {**inputs, **mined(world, tmp_path, retrievers=("dense", "bm25"), shard_queries=3).inputs()}
+    inputs |= run(teach, TeachConfig(), inputs, tmp_path).inputs()
     inputs |= run(judge, JudgeConfig(), inputs, tmp_path).inputs()
     before = inputs["judged"].read()
     inputs |= run(deepen, DeepenConfig(wanted=2, limit=12), inputs, tmp_path).inputs()

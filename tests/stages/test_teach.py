@@ -1,11 +1,13 @@
 """The stage over teachers that count what they are asked."""
 
+import numpy as np
 import pytest
 
 from stages import judge, sample, teach
 from stages.errors import ArtefactError, ConfigError
 from stages.filters.cross_encoder_threshold import CrossEncoderThreshold
 from stages.settings import parse
+from tests.models import vectors
 from tests.support import MemoryCache, run, source, table
 from tests.teaching_world import DOCUMENTS, POSITIVES, QUERIES, SEEN, Counting, inputs, plain, scores, taught, wanted
 
@@ -122,6 +124,7 @@ def test_from_candidates_to_triplets(tmp_path):
     given["qrels"] = source(table("qrels", qrels))
     lessons = taught(tmp_path / "teach", Counting(), depth=4, given=given).inputs()
     config = judge.JudgeConfig(filters=(CrossEncoderThreshold(negative=0.6, positive=0.8),), promote=True)
+    given["corpus_vectors"] = vectors(np.eye(len(DOCUMENTS), 4, dtype=np.float32))
     verdicts = run(judge, config, {**given, **lessons}, tmp_path / "judge")
     expected = {
         (q, (q + r) % len(DOCUMENTS))
@@ -139,6 +142,7 @@ def test_from_candidates_to_triplets(tmp_path):
         for r in range(5)
         for d in [(q + r) % len(DOCUMENTS)]
     }
+    given["deepened"] = source(*[table("deepened", [])] * len(verdicts.tables["judged"].tables))
     chosen = run(
         sample, sample.SampleConfig(min_yield=0), {**given, **lessons, **verdicts.inputs()}, tmp_path / "sample"
     )

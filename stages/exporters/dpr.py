@@ -1,0 +1,58 @@
+"""DPR: `data/train.json`, an array with `question`, `answers`, `positive_ctxs`, `negative_ctxs` and `hard_negative_ctxs`.
+
+The mined negatives are `hard_negative_ctxs`; `negative_ctxs`, its random ones, are empty. A context has a `title`, empty
+where the document has none, its `text` without the title, a `score` where one is known, and `passage_id`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.exporters._common import Row, Summary, Texts
+from stages.exporters._rows import Document, Example, Framed, export_lines
+from stages.registry import Member
+from stages.spec import Source
+from stages.text import join_title
+
+CHECKED = {"dpr": "commit a31212d"}
+LOADER = "json"
+FILE = "data/train.json"
+
+
+class Dpr(Member):
+    """One row for each query: all its positives and all its negatives, each document once."""
+
+    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
+        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
+        array = Framed(FILE, b"[\n", b",\n", b"\n]\n", typed=False)
+        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line, framed=array)
+
+    def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
+        return {
+            "question": example.query,
+            "answers": [],
+            "positive_ctxs": [_context(d) for d in example.positives],
+            "negative_ctxs": [],
+            "hard_negative_ctxs": [_context(d) for d in example.negatives],
+        }
+
+    def load(self, folder: Path) -> Iterator[Row]:
+        """Every row of the array, titles joined."""
+
+        def texts(contexts: Any) -> tuple[str, ...]:
+            return tuple(join_title(c["title"], c["text"]) for c in contexts)
+
+        with (folder / FILE).open("rb") as file:
+            for row in json.load(file):
+                yield Row(row["question"], texts(row["positive_ctxs"]), texts(row["hard_negative_ctxs"]))
+
+
+def _context(document: Document) -> dict[str, Any]:
+    context = {"title": document.title, "text": document.body, "passage_id": document.id}
+    known = document.score is not None and math.isfinite(document.score)
+    return context | {"score": document.score} if known else context

@@ -1,0 +1,82 @@
+"""PyLate, knowledge distillation: configurations `train` (query_id, document_ids, scores), `queries` and `documents`.
+
+All rows have equally many documents, the positive first; one that has fewer is left out. A document that is missing would be
+the empty string there, with a warning only: all that are named are in `documents`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from pydantic import Field
+
+from stages.exporters._card import card
+from stages.exporters._common import Row, RowGroups, Summary, Texts, export, write_with_ids
+from stages.exporters._rows import IDS, examples, loaded
+from stages.registry import Member
+from stages.spec import Source
+
+CHECKED = {"pylate": "1.6.0"}
+LOADER = "datasets"
+DATA = pa.schema(
+    [("query_id", pa.string()), ("document_ids", pa.list_(pa.string())), ("scores", pa.list_(pa.float32()))]
+)
+FILES = {name: f"{name}/train-00000-of-00001.parquet" for name in ("queries", "documents")}
+SAYS = "# Knowledge distillation for PyLate\n\nMade with Hardrock. `scores` lists a score for each of `document_ids`."
+
+
+class PylateKd(Member):
+    """Rows of a query, 1 + n documents and their scores, one for each query and positive that has n."""
+
+    negatives: int = Field(5, ge=1, description="negatives in each row; more leaves out more pairs")
+    rows_per_file: int = Field(500_000, ge=1, description="rows in one Parquet file; more rows make more files")
+
+    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
+        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
+
+        def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
+            batches = self._batches(triplets, texts, left_out)
+            rows, files = write_with_ids(folder, DATA, IDS, self.rows_per_file, batches)
+            configs = {"train": "data/train-*.parquet", **{n: f"{n}/train-*.parquet" for n in FILES}}
+            for name, (ids, blocks) in {
+                "queries": (texts.query_ids, ((r, texts.anchors(r, prompts=False)) for r in texts.asked())),
+                "documents": (texts.doc_ids, ((r, texts.documents(r)) for r in texts.corpus())),
+            }.items():
+                key = {"queries": "query_id", "documents": "document_id"}[name]
+                (folder / name).mkdir()
+                with RowGroups(folder / FILES[name], pa.schema([(key, pa.string()), ("text", pa.string())])) as file:
+                    for taken, found in blocks:
+                        file.write(pa.table({key: ids.take(pa.array(taken)).cast(pa.string()), "text": found}))
+            described = card({name: {"train": path} for name, path in configs.items()}, SAYS, default="train")
+            (folder / "README.md").write_text(described, "utf-8")
+            return rows, (*files, *FILES.values(), "README.md")
+
+        return export(self, CHECKED, folder, triplets, write)
+
+    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
+        for batch in examples(triplets, texts, left_out, per_pair=True):
+            rows, ids = [], []
+            for example in batch:
+                cut = example._replace(negatives=example.negatives[: self.negatives])
+                if len(cut.negatives) < self.negatives or not cut.scored:
+                    few = len(cut.negatives) < self.negatives
+                    left_out["pairs_with_too_few_negatives" if few else "pairs_with_a_score_missing"] += 1
+                    continue
+                left_out["negatives_beyond_those_asked_for"] += len(example.negatives) - self.negatives
+                documents = (*cut.positives, *cut.negatives)
+                names, scores = [d.id for d in documents], [d.score for d in documents]
+                rows.append({"query_id": cut.id, "document_ids": names, "scores": scores})
+                ids.append(cut.ids())
+            yield pa.Table.from_pylist(rows, schema=DATA), pa.Table.from_pylist(ids, schema=IDS)
+
+    def load(self, folder: Path) -> Iterator[Row]:
+        """Every row with the texts that the other two configurations have for its ids."""
+        queries, documents = (loaded("parquet", folder / FILES[name]) for name in ("queries", "documents"))
+        asked, where = ({name: i for i, name in enumerate(one[key])} for one, key in
+                        ((queries, "query_id"), (documents, "document_id")))  # fmt: skip
+        for row in loaded("parquet", *sorted((folder / "data").glob("*.parquet"))):
+            first, *others = (documents[where[name]]["text"] for name in row["document_ids"])
+            yield Row(queries[asked[row["query_id"]]]["text"], (first,), tuple(others))
