@@ -139,7 +139,7 @@ def triplets_ours(folder: Path, options: dict[str, Any]) -> Work:
     import pyarrow.parquet as pq
 
     from benchmarks.memory import Tables, Vectors, run
-    from stages import export, index, judge, mine, sample
+    from stages import deepen, export, index, judge, mine, sample, teach
 
     documents, queries = _vectors(folder, False)
     inputs: dict[str, Any] = {
@@ -150,7 +150,9 @@ def triplets_ours(folder: Path, options: dict[str, Any]) -> Work:
     steps = (
         (index, {"kind": options["index"], "recall_depth": depth}),
         (mine, {"depth": depth}),
+        (teach, {}),
         (judge, {"filters": {"known_positive": {}, "same_text": {}, "relative_margin": {"margin": MARGIN}}}),
+        (deepen, {"limit": 0}),
         (sample, {"negatives": negatives}),
         (export, {"targets": {"st_triplet": {}}}),
     )

@@ -87,4 +87,6 @@ class ManyOf:
     def parse(self, value: Any) -> Any:
         if isinstance(value, Mapping):
             return tuple(build(self.family, name, fields) for name, fields in value.items())
+        if not isinstance(value, list | tuple) or any(isinstance(each, str | int | float) for each in value):
+            raise ConfigError(f"the {self.family} are tables and not values", got=repr(value), try_="a table for each")
         return tuple(OneOf(self.family).parse(each) for each in value)

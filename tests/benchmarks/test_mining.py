@@ -58,7 +58,7 @@ def test_ours_and_the_peer_fill_the_same_queries(folder: Path) -> None:
     assert len(counts) == 1
     assert 0 < counts.pop()[1] <= QUERIES
     assert made["triplets-ours"]["candidates"] == QUERIES * DEPTH
-    assert set(made["triplets-ours"]["split"]) == {"index", "mine", "judge", "sample", "export"}
+    assert set(made["triplets-ours"]["split"]) == {"index", "mine", "teach", "judge", "deepen", "sample", "export"}
 
 
 def test_vectors_are_the_same_in_each_run_and_of_length_one(tmp_path: Path) -> None:

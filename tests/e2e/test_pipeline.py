@@ -150,6 +150,7 @@ def test_a_changed_margin_reruns_judge_and_what_follows(project, tmp_path):
         "round-00/index",
         "round-00/evaluate",
         "round-00/mine",
+        "round-00/teach",
     ]
     hardrock("run", *arguments, cwd=project)
     after = runs(workspace)

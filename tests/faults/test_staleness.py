@@ -16,8 +16,8 @@ from stages.errors import HardrockError
 from stages.settings import Settings
 from tests.faults import world
 
-ELSEWHERE = {("ingest", "dataset"), ("embed", "encoder"), ("train", "encoder")}
-"""Fields with tests of their own: the raw data, and the encoder that two stages share."""
+ELSEWHERE = {("ingest", "dataset"), ("embed", "encoder"), ("train", "encoder"), ("teach", "teachers")}
+"""Fields with tests of their own: the raw data, the encoder that two stages share, and models that are not here."""
 
 
 @pytest.fixture
