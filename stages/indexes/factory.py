@@ -114,7 +114,8 @@ class Factory(Member):
 
 def _searcher(index: Any) -> FaissSearcher | CellSearcher:
     """Plain inverted lists are searched cell by cell, which pays the more lists are probed (4,000 queries × 200,000
-    documents: 1.2 times as fast as FAISS's own way at 16 lists of 2,048, 2.7 at 64, 5.1 at 256); all else by FAISS."""
+    documents: 1.2 times as fast as FAISS's own way at 16 lists of 2,048, 2.7 at 64, 5.1 at 256); all else by FAISS.
+    """
     import faiss
 
     return CellSearcher(index) if type(index) is faiss.IndexIVFFlat else FaissSearcher(index)
