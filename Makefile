@@ -25,12 +25,14 @@ help: ## this list
 setup: $(VENV)/installed ## a virtual environment with the pinned packages
 
 $(VENV)/installed: requirements.lock requirements-nodeps.lock pyproject.toml
+	@test ! -e $(VENV)/installing || rm -rf $(VENV)  # an interrupted installation leaves packages half there
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $(VENV)/installing
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@rm $(VENV)/installing && touch $@
 
 ingest: setup ## read and validate the data set
 embed: setup ## corpus and queries → vectors
