@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from stages.errors import ArtefactError
 from stages.settings import Settings
 from stages.spec import WHOLE, Bar, Inputs, Shard
 
@@ -44,7 +45,7 @@ class MemoryTable:
             yield from (table if columns is None else table.select(list(columns))).to_batches(max_chunksize=rows)
 
     def path(self) -> Path:
-        raise NotImplementedError("a table in memory has no path")
+        raise ArtefactError("a table in memory has no path", try_="run the stage")
 
 
 @dataclass(frozen=True)
