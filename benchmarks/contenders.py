@@ -138,14 +138,15 @@ def triplets_ours(folder: Path, options: dict[str, Any]) -> Work:
     import faiss  # noqa: F401
     import pyarrow.parquet as pq
 
-    from benchmarks.memory import Tables, Vectors, run
+    from benchmarks.memory import run, vectors
+    from pipeline.memory import MemoryTable
     from stages import deepen, export, index, judge, mine, sample, teach
 
     documents, queries = _vectors(folder, False)
     inputs: dict[str, Any] = {
-        name: Tables([pq.read_table(folder / f"{name}.parquet")]) for name in ("corpus", "queries", "qrels")
+        name: MemoryTable((pq.read_table(folder / f"{name}.parquet"),)) for name in ("corpus", "queries", "qrels")
     }
-    inputs |= {"corpus_vectors": Vectors(documents), "query_vectors": Vectors(queries)}
+    inputs |= {"corpus_vectors": vectors(documents), "query_vectors": vectors(queries)}
     depth, negatives = options["depth"], options["negatives"]
     steps = (
         (index, {"kind": options["index"], "recall_depth": depth}),

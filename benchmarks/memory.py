@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,46 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.memory import MemoryTable
 from stages.arrays import vector_table
 from stages.spec import WHOLE, Shard
 
 
-@dataclass
-class Tables:
-    """A `Source` over tables in memory."""
-
-    held: list[pa.Table]
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        return sum(table.num_rows for table in self.held)
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self.held[0].schema
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(str(i) for i in range(len(self.held)))
-
-    def read(self, columns: Sequence[str] | None = None, part: str | None = None) -> pa.Table:
-        some = self.held if part is None else [self.held[int(part)]]
-        return pa.concat_tables(table if columns is None else table.select(list(columns)) for table in some)
-
-    def batches(self, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
-        for table in self.held:
-            yield from (table if columns is None else table.select(list(columns))).to_batches(max_chunksize=rows)
-
-    def path(self) -> Path:
-        raise FileNotFoundError("a table in memory has no path")
-
-
-class Vectors(Tables):
-    """A `Source` over an array of vectors float32 (n, d), which may be mapped from a file: nothing is copied."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        super().__init__([vector_table(np.arange(len(values), dtype=np.int32), values)])
+def vectors(values: np.ndarray) -> MemoryTable:
+    """A table of vectors float32 (n, d), which may be mapped from a file: nothing is copied."""
+    return MemoryTable((vector_table(np.arange(len(values), dtype=np.int32), values),))
 
 
 @dataclass
@@ -104,5 +72,5 @@ def run(stage: ModuleType, config: Any, inputs: Mapping[str, Any], folder: Path)
             write(place)
             files[name] = place
         facts |= part.facts
-    made = {name: Tables(held, facts) for name, held in tables.items()}
+    made = {name: MemoryTable(tuple(held), facts) for name, held in tables.items()}
     return {**inputs, **made, **{name: File(place, facts) for name, place in files.items()}}
