@@ -10,10 +10,10 @@ It is a stage of its own, after judge: a changed margin needs another deepening,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -25,13 +25,12 @@ from stages.documents import StoredDocuments
 from stages.errors import ArtefactError
 from stages.fusion import Union
 from stages.judging import KEPT, Known, numbers
-from stages.registry import build
 from stages.schemas import CANDIDATES, FOUND_BY, JUDGED
 from stages.search import Searcher, certified_search, gather, load_vectors, longest, open_index
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Spec
 from stages.teacher_scores import PartScores, TeacherScores
-from stages.verdicts import Filter, judge, known_of
+from stages.verdicts import Filter, judge, known_of, rules_of
 
 RETRIEVER = "dense"
 
@@ -60,11 +59,6 @@ class _Rules:
 
     comparison: str
     filters: tuple[Filter, ...]
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> _Rules:
-        tables = [dict(each) for each in facts["filters"]]
-        return cls(facts["comparison"], tuple(cast(Filter, build("filters", t.pop("name"), t)) for t in tables))
 
     def within(self, limit: int) -> int:
         """The deepest rank that is worth a look: none below the last one that every filter can keep."""
@@ -112,7 +106,7 @@ def run(config: DeepenConfig, inputs: Inputs, context: Context) -> Iterator[Part
             got=f"{len(judged.parts)} parts and {len(positives.parts)} parts",
             try_="judge again",
         )
-    rules = _Rules.of(judged.facts)
+    rules = _Rules(*rules_of(judged))
     hungry = [_hungry(config, inputs, shard.index) for shard in context.shards]
     queries = [np.unique(pairs.query[pairs.need > 0]) for pairs in hungry]
     starved, fed = sum(len(rows) for rows in queries), 0

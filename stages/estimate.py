@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,16 +17,15 @@ from pydantic import Field, model_validator
 
 from stages import hiding
 from stages.arrays import coded
-from stages.errors import ArtefactError, ConfigError
+from stages.errors import ConfigError
 from stages.hiding import HIDDEN_POSITIVE, Mined
 from stages.hierarchy import parents
 from stages.hierarchy import trial as hierarchy_trial
 from stages.leakage import Loss, Rate, Rows, Trial, at_most, from_coverage, rogan_gladen, tally
-from stages.registry import build
 from stages.schemas import ESTIMATES
 from stages.settings import Settings
 from stages.spec import WHOLE, Context, Inputs, Part, Spec
-from stages.verdicts import Filter
+from stages.verdicts import Filter, rules_of
 
 ALL = "all"
 """The name of all filters together."""
@@ -99,7 +98,7 @@ def run(config: EstimateConfig, inputs: Inputs, context: Context) -> Iterator[Pa
     """Yields `estimates`. Raises ArtefactError when its inputs do not belong together."""
     if not context.shards:
         return
-    comparison, filters = rules_of(inputs)
+    comparison, filters = rules_of(inputs["judged"])
     mined = Mined.read(inputs)
     found = trials(config, inputs, mined, comparison)
     tables = []
@@ -131,15 +130,6 @@ def run(config: EstimateConfig, inputs: Inputs, context: Context) -> Iterator[Pa
         "false_negatives_by": _method(config),
     }
     yield Part(WHOLE, {"estimates": pa.concat_tables(tables)}, counters=counters, facts=facts)
-
-
-def rules_of(inputs: Inputs) -> tuple[str, tuple[Filter, ...]]:
-    """The comparison and the filters that made `judged`. Raises ArtefactError when it does not say."""
-    facts = inputs["judged"].facts
-    if "comparison" not in facts or "filters" not in facts:
-        raise ArtefactError("judged does not say by which rules", where="estimate", try_="judge again")
-    members = [{**rule} for rule in facts["filters"]]
-    return str(facts["comparison"]), tuple(cast(Filter, build("filters", rule.pop("name"), rule)) for rule in members)
 
 
 def trials(config: EstimateConfig, inputs: Inputs, mined: Mined, comparison: str) -> list[Trial]:

@@ -6,7 +6,7 @@ would have done.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,9 @@ import pyarrow as pa
 from stages.arrays import coded
 from stages.errors import ArtefactError
 from stages.judging import KEPT, Candidates, Documents, Known, Labels, ascending, numbers, spread
+from stages.registry import build
 from stages.schemas import CANDIDATES, EVIDENCE, JUDGED
-from stages.spec import Inputs
+from stages.spec import Inputs, Source
 from stages.teacher_scores import PartScores
 
 
@@ -106,6 +107,15 @@ def view(
     doc, rank, own = (found[name].to_numpy()[row] for name in ("doc_row", "rank", "score"))
     teachers = taught.beside(comparison, query, doc, positive, held) if taught else {}
     return Candidates(known, query, doc, rank, own, positive, score, documents, teachers)
+
+
+def rules_of(judged: Source) -> tuple[str, tuple[Filter, ...]]:
+    """The comparison and the filters that made `judged`. Raises ArtefactError when it does not say."""
+    facts = judged.facts
+    if "comparison" not in facts or "filters" not in facts:
+        raise ArtefactError("judged does not say by which rules", try_="judge again")
+    tables = [dict(each) for each in facts["filters"]]
+    return str(facts["comparison"]), tuple(cast(Filter, build("filters", t.pop("name"), t)) for t in tables)
 
 
 def known_of(inputs: Inputs) -> Known:

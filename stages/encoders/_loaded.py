@@ -45,7 +45,7 @@ def open_folder(
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ResourceError(
-                "the model cannot be loaded", where=str(folder), got=str(error).splitlines()[0]
+                "the model cannot be loaded", where=str(folder), got=(str(error).splitlines() or [""])[0]
             ) from error
     refuse_missing(missing, folder, unused=("pooler.",))
     if max_tokens is not None:

@@ -92,7 +92,7 @@ class Sparse(Member):
                 )
             except (OSError, ValueError, KeyError, ImportError) as error:
                 raise ResourceError(
-                    "the sparse model cannot be loaded", where=str(folder), got=str(error).splitlines()[0]
+                    "the sparse model cannot be loaded", where=str(folder), got=(str(error).splitlines() or [""])[0]
                 ) from error
         weights.refuse_missing(missing, folder)
         return model.eval()
