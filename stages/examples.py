@@ -30,6 +30,10 @@ class Examples:
         negatives: np.ndarray = self.negatives[_spans(self.offsets[picked], self.offsets[picked + 1])]
         return negatives
 
+    def owners_of(self, picked: np.ndarray) -> np.ndarray:
+        """Which of the picked examples brought each of `negatives_of`, by its place among them: int64 (Σ n_i,)."""
+        return np.repeat(np.arange(len(picked)), self.offsets[picked + 1] - self.offsets[picked])
+
 
 def examples(
     qrels: pa.Table, triplets: pa.Table, limit: int | None, pairs: Literal["all", "mined"]

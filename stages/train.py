@@ -16,6 +16,7 @@ from stages.checkpoints import Checkpoints, Journal, digest
 from stages.errors import ConfigError, ResourceError, YieldError
 from stages.examples import Examples, Known, examples
 from stages.losses.infonce import Infonce
+from stages.objectives import Objective
 from stages.registry import OneOf
 from stages.schemas import TRAINING_LOG
 from stages.settings import Settings, speed
@@ -24,7 +25,6 @@ from stages.text import join_title
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-    from torch import Tensor
 
     from stages.training import Texts
 
@@ -51,28 +51,13 @@ class Encoder(Protocol):
         ...
 
 
-class Loss(Protocol):
-    """What is minimised."""
-
-    def loss(self, queries: Tensor, documents: Tensor, positives: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a batch and the share of its in-batch negatives that was masked.
-
-        Args:
-            queries: float (B, d).
-            documents: float (M, d), the positives of the rows and the negatives of all of them.
-            positives: the column of each row's own positive, int64 (B,).
-            known: true where the document is known to be relevant to the row's query, bool (B, M).
-        """
-        ...
-
-
 class TrainConfig(Settings):
     """How the encoder is trained: AdamW, a linear schedule with warm-up, gradients clipped to norm 1."""
 
     encoder: Annotated[Encoder, OneOf("encoders")] = Field(
         description="the model to train; a later round goes on from the round before"
     )
-    loss: Annotated[Loss, OneOf("losses")] = Field(default_factory=Infonce, description="what is minimised")
+    loss: Annotated[Objective, OneOf("losses")] = Field(default_factory=Infonce, description="what is minimised")
     pairs: Literal["all", "mined"] = Field(
         "all",
         description="all pairs of the split train, those without a mined negative with in-batch negatives only; or the mined ones",

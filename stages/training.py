@@ -32,12 +32,9 @@ from transformers.utils import logging as transformers_logging
 
 from stages.checkpoints import Checkpoints, Journal
 from stages.examples import Examples, Known
+from stages.objectives import Batch, Objective, Outcome
 
 WEIGHTS = "weights.safetensors"
-
-
-class Objective(Protocol):
-    def loss(self, queries: Tensor, documents: Tensor, positives: Tensor, known: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class Loads(Protocol):
@@ -78,6 +75,9 @@ class Collator:
             "query": self._tokens("query", *self.queries.of(queries)),
             "document": self._tokens("document", *self.documents.of(documents)),
             "known": torch.from_numpy(self.known.mask(queries, documents)),  # (B, M)
+            "owners": torch.from_numpy(
+                np.concatenate([np.arange(len(picked)), self.examples.owners_of(picked)])
+            ),  # (M,)
         }
 
     @property
@@ -116,19 +116,19 @@ class Contrastive(nn.Module):
 
     def __init__(self, model: SentenceTransformer, objective: Objective, journal: Journal) -> None:
         super().__init__()
-        self.model, self._objective, self._journal = model, objective, journal
+        self.model, self.objective, self._journal = model, objective.module(), journal
 
     def forward(self, batch: dict[str, Any], labels: None) -> Tensor:
         queries, documents = self._embed(batch, "query"), self._embed(batch, "document")
         positives = torch.arange(len(queries), device=queries.device)
-        loss, masked = self._objective.loss(queries, documents, positives, batch["known"])
+        outcome: Outcome = self.objective(Batch(queries, documents, positives, batch["known"], batch["owners"]))
         self._journal.add(
-            loss.detach(),
-            masked,
+            outcome.loss.detach(),
+            outcome.masked,
             len(queries) + len(documents),
             sum(batch[name]["at_limit"] for name in ("query", "document")),
         )
-        return loss
+        return outcome.loss
 
     def _embed(self, batch: dict[str, Any], role: str) -> Tensor:
         """Embeddings in the order of the texts: float (n, d)."""

@@ -17,6 +17,8 @@ from sentence_transformers import SentenceTransformer
 from stages import train, training
 from stages.checkpoints import MARK, Checkpoints, Journal
 from stages.errors import ConfigError, YieldError
+from stages.losses._infonce import InBatchInfonce
+from stages.objectives import Batch
 from stages.text import text_hash
 from tests import support
 
@@ -382,7 +384,7 @@ def test_passes_by_length_and_prompt_keep_every_text_in_its_place(encoder: Encod
     prompts = ["", "p: ", "", "", "p: ", ""]
     module = encoder.module("cpu").eval()
     collator = training.Collator(None, None, None, None, module, None, pass_rows=2)  # type: ignore[arg-type]
-    contrastive = training.Contrastive(module, None, Journal())  # type: ignore[arg-type]
+    contrastive = training.Contrastive(module, train.Infonce(), Journal())
     with torch.no_grad():
         found = contrastive._embed({"query": collator._tokens("query", words, prompts)}, "query")
     expected = [module.encode(text, prompt=prompt or None) for text, prompt in zip(words, prompts, strict=True)]
@@ -458,12 +460,12 @@ def test_nothing_to_train_on_says_so(encoder: Encoder, tmp_path: Path):
 def test_a_loss_that_is_no_number_ends_the_training_and_leaves_no_state(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    loss = train.Infonce.loss
+    forward = InBatchInfonce.forward
 
-    def breaks(self: Any, queries: Any, *others: Any) -> Any:
-        return loss(self, queries * float("nan"), *others)
+    def breaks(self: Any, batch: Batch) -> Any:
+        return forward(self, replace(batch, queries=batch.queries * float("nan")))
 
-    monkeypatch.setattr(train.Infonce, "loss", breaks)
+    monkeypatch.setattr(InBatchInfonce, "forward", breaks)
     with pytest.raises(ConfigError, match="not a finite number") as caught:
         support.run(train, small(encoder, logging_steps=100), real(20), tmp_path)
     assert caught.value.where == "training step 1"
