@@ -26,7 +26,7 @@ from stages.errors import ArtefactError
 from stages.fusion import Union
 from stages.judging import KEPT, Known, numbers
 from stages.schemas import CANDIDATES, FOUND_BY, JUDGED
-from stages.search import Searcher, certified_search, gather, load_vectors, longest, open_index
+from stages.search import Corpus, gather, open_corpus
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Spec
 from stages.teacher_scores import PartScores, TeacherScores
@@ -178,24 +178,12 @@ class _Deep:
     rules: _Rules
     known: Known
     documents: StoredDocuments
-    vectors: np.ndarray  # float32 (n, d)
-    longest: float
-    searcher: Searcher
-    exact: bool
+    corpus: Corpus
 
     @classmethod
     def open(cls, inputs: Inputs, rules: _Rules) -> _Deep:
-        values = load_vectors(inputs["corpus_vectors"], inputs["corpus.faiss"])
-        searcher, exact = open_index(inputs["corpus.faiss"], *values.shape)
-        return cls(
-            rules,
-            known_of(inputs),
-            StoredDocuments(inputs),
-            values,
-            longest(values),
-            searcher,
-            exact,
-        )
+        corpus = open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"])
+        return cls(rules, known_of(inputs), StoredDocuments(inputs), corpus)
 
 
 @dataclass(frozen=True)
@@ -254,9 +242,7 @@ def _deepen(deep: Callable[[], _Deep], starved: _Starved, limit: int, factor: fl
 
 def _judged(deep: _Deep, starved: _Starved, todo: np.ndarray, depth: int) -> pa.Table:
     """What is new among the `depth` best of the queries at the places `todo` (t,), judged."""
-    hits = certified_search(
-        deep.searcher, starved.vectors[todo], deep.vectors, depth, deep.exact, longest_document=deep.longest
-    )
+    hits = deep.corpus.search(starved.vectors[todo], depth)
     place, column = np.nonzero(hits.rows >= 0)
     document, row = hits.rows[place, column], starved.rows[todo][place]
     new = ~np.isin((row.astype(np.int64) << 32) | document, starved.found)

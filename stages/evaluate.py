@@ -213,12 +213,10 @@ def _run_lexical(lexical: Lexical, inputs: Inputs, context: Context, topics: Top
 
 
 def _run_dense(inputs: Inputs, topics: Topics, depth: int) -> Counted:
-    from stages.search import certified_search, gather, load_vectors, open_index
+    from stages.search import gather, open_corpus
 
-    corpus = load_vectors(inputs["corpus_vectors"], inputs["corpus.faiss"])
-    searcher, exact = open_index(inputs["corpus.faiss"], *corpus.shape)
-    queries = next(gather(inputs["query_vectors"], [topics.rows]))
-    hits = certified_search(searcher, queries, corpus, depth, exact)
+    corpus = open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"])
+    hits = corpus.search(next(gather(inputs["query_vectors"], [topics.rows])), depth)
     return Hits("dense", hits.rows, hits.scores), {f"dense.{name}": count for name, count in hits.counts.items()}
 
 

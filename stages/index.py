@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from stages.errors import YieldError
-from stages.indexes.flat import Flat
+from stages.indexes.exact import Exact
 from stages.registry import Member, OneOf
 from stages.search import Index, Searcher, digest, dimensions_of, error_bound, gather, vector_blocks
 from stages.settings import Settings
@@ -40,8 +40,8 @@ class IndexConfig(Settings):
     """Which index, and how well it must find."""
 
     kind: Annotated[Index | Chooser, OneOf("indexes")] = Field(
-        default_factory=Flat,
-        description="flat is exact; factory is approximate and pays above about 1e11 pairs of query and document; "
+        default_factory=Exact,
+        description="exact and flat find the same; factory is approximate and pays above about 1e11 pairs of query and document; "
         "auto chooses by size",
     )
     recall_sample: int = Field(

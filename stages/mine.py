@@ -27,19 +27,9 @@ from stages.registry import ManyOf, OneOf
 from stages.retrieval import Collection, Opened, Opens, Retriever
 from stages.retrievers.dense import Dense
 from stages.schemas import CANDIDATES, FOUND_BY, POSITIVES
-from stages.search import (
-    Hits,
-    Searcher,
-    certified_search,
-    check_depth,
-    gather,
-    load_vectors,
-    longest,
-    open_index,
-    score_pairs,
-)
+from stages.search import Corpus, Hits, check_depth, gather, open_corpus, score_pairs
 from stages.settings import Settings, speed
-from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
+from stages.spec import Context, Inputs, Part, Shard, Spec, cut
 
 
 def label_of(retriever: Retriever) -> str:
@@ -64,10 +54,10 @@ class MineConfig(Settings):
     )
     split: str = Field("train", description="split whose queries are mined")
     shard_queries: int = Field(
-        4_096, ge=1, description="queries a shard, which is what a kill can lose; below 4,096 the search gets slower"
+        16_384, ge=1, description="queries a shard, which is what a kill can lose; below 4,096 the search gets slower"
     )
     block_queries: int = speed(
-        4_096, "queries a call of the index; memory grows with it, and small calls are many times slower", ge=1
+        16_384, "queries a call of the index; memory grows with it, and small calls are many times slower", ge=1
     )
 
     @model_validator(mode="after")
@@ -172,7 +162,7 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
         return
     plan = _plan(config, inputs)
     check_depth(inputs["corpus.faiss"], config.depth)
-    corpus = _Corpus.open(inputs["corpus_vectors"], inputs["corpus.faiss"])
+    corpus = open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"])
     depth = min(config.depth, len(corpus.vectors))
     if depth < config.depth:
         context.log(f"the depth is {depth}, all documents there are, and not {config.depth}")
@@ -202,27 +192,11 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
 
 
 @dataclass(frozen=True)
-class _Corpus:
-    """What is searched: an index and the vectors that it was built from."""
-
-    vectors: np.ndarray  # float32 (n, d)
-    longest: float
-    searcher: Searcher
-    exact: bool
-
-    @classmethod
-    def open(cls, vectors: Source, index: Source) -> _Corpus:
-        values = load_vectors(vectors, index)
-        searcher, exact = open_index(index, *values.shape)
-        return cls(values, longest(values), searcher, exact)
-
-
-@dataclass(frozen=True)
 class _Searched:
     """What is searched: the corpus by its index, and other retrievers by their names."""
 
     config: MineConfig
-    corpus: _Corpus
+    corpus: Corpus
     depth: int
     opened: Mapping[str, Opened]
 
@@ -299,17 +273,7 @@ def _mine(
 def _dense(searched: _Searched, vectors: np.ndarray) -> Hits:
     """What the saved index finds for queries (m, d), in blocks."""
     corpus, size = searched.corpus, searched.config.block_queries
-    blocks = [
-        certified_search(
-            corpus.searcher,
-            vectors[start : start + size],
-            corpus.vectors,
-            searched.depth,
-            corpus.exact,
-            longest_document=corpus.longest,
-        )
-        for start in range(0, len(vectors), size)
-    ]
+    blocks = [corpus.search(vectors[start : start + size], searched.depth) for start in range(0, len(vectors), size)]
     counts = {name: sum(block.counts[name] for block in blocks) for name in ("deepened", "missing")}
     return Hits(np.concatenate([b.rows for b in blocks]), np.concatenate([b.scores for b in blocks]), counts)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
@@ -58,6 +59,16 @@ class Joined(Protocol):
 
     def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Candidates:
         """For queries float32 (m, d) whose k best are sought: with `fetch` = n all documents, and the fewer the faster."""
+        ...
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """A searcher that gives out the vectors it was built from, so that they are held once."""
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """float32 (n, d), in row order."""
         ...
 
 
@@ -116,22 +127,51 @@ def check_depth(index: Source, depth: int) -> None:
     )
 
 
-def load_vectors(source: Source, index: Source | None = None) -> np.ndarray:
-    """All vectors of a table: float32 (n, d), held once.
+@dataclass(frozen=True)
+class Corpus:
+    """What is searched: the vectors of the documents and an index over them."""
 
-    With `index`, raises ArtefactError unless that index was built from exactly these vectors in this order.
+    vectors: np.ndarray
+    """float32 (n, d)."""
+    searcher: Searcher
+    exact: bool
+    longest: float | None
+    """`longest(vectors)`; None where a search does not need it."""
+
+    def search(self, queries: np.ndarray, depth: int) -> Hits:
+        """See `certified_search`. Queries are float32 (m, d)."""
+        return certified_search(self.searcher, queries, self.vectors, depth, self.exact, longest_document=self.longest)
+
+
+def open_corpus(vectors: Source, index: Source) -> Corpus:
+    """The documents to search. Vectors are held once: the index's own where it has them, and mapped where it maps them.
+
+    Raises ArtefactError when the index is damaged or was not built from exactly these vectors in this order.
     """
-    values = np.empty((source.rows, dimensions_of(source)), dtype=np.float32)
-    start = 0
-    for block in vector_blocks(source):
-        values[start : start + len(block)] = block
-        start += len(block)
-    if index is not None and (found := digest([values])) != index.facts["rows_sha256"]:
+    rows, dimensions = vectors.rows, dimensions_of(vectors)
+    searcher, exact = open_index(index, rows, dimensions)
+    if isinstance(searcher, Holding):
+        values, found = searcher.vectors, digest(vector_blocks(vectors))
+    else:
+        values = load_vectors(vectors)
+        found = digest([values])
+    if found != index.facts["rows_sha256"]:
         raise ArtefactError(
             "the index was not built from these vectors",
             got=f"vectors {found[:12]}, index {str(index.facts['rows_sha256'])[:12]}",
             try_="run the index stage again",
         )
+    known = exact and isinstance(searcher, Joined)
+    return Corpus(values, searcher, exact, None if known or not exact else longest(values))
+
+
+def load_vectors(source: Source) -> np.ndarray:
+    """All vectors of a table: float32 (n, d), held once."""
+    values = np.empty((source.rows, dimensions_of(source)), dtype=np.float32)
+    start = 0
+    for block in vector_blocks(source):
+        values[start : start + len(block)] = block
+        start += len(block)
     return values
 
 
@@ -174,7 +214,7 @@ def digest(blocks: Iterable[np.ndarray]) -> str:
 
 def longest(vectors: np.ndarray) -> float:
     """The largest Euclidean length among float32 vectors (n, d), in float64; 0 for none."""
-    return max((float(_lengths(vectors[i : i + 8192]).max()) for i in range(0, len(vectors), 8192)), default=0.0)
+    return max((float(euclidean(vectors[i : i + 8192]).max()) for i in range(0, len(vectors), 8192)), default=0.0)
 
 
 def score_pairs(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
@@ -187,23 +227,25 @@ def score_pairs(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarra
         raise IndexError(f"rows {j.min()} to {j.max()} of {len(right)}")
     scores = np.empty(len(i), dtype=np.float64)
     documents = np.empty((min(_PAIRS, len(i)), right.shape[1]), dtype=np.float32)
-    products = np.empty(documents.shape)
-    for start, stop in _runs(i):
-        block = products[: stop - start]
-        block[:] = np.take(right, j[start:stop], axis=0, out=documents[: stop - start], mode="clip")
-        block *= left[i[start]].astype(np.float64) if (i[start:stop] == i[start]).all() else left[i[start:stop]]
-        np.add.reduce(block, axis=1, out=scores[start:stop])
+    wide = np.empty(documents.shape)
+    for start, stop, alone in _runs(i):
+        block = wide[: stop - start]
+        block[:] = right.take(j[start:stop], axis=0, out=documents[: stop - start], mode="clip")
+        if alone:
+            np.einsum("nd,d->n", block, left[i[start]].astype(np.float64), out=scores[start:stop])
+        else:
+            np.einsum("nd,nd->n", block, left[i[start:stop]].astype(np.float64), out=scores[start:stop])
     return np.rint(scores / GRID) * GRID + 0.0  # which makes -0.0 a plain 0
 
 
-def _runs(i: np.ndarray) -> Iterator[tuple[int, int]]:
+def _runs(i: np.ndarray) -> Iterator[tuple[int, int, bool]]:
     """Pieces of at most `_PAIRS`, of one query each where queries have many pairs, which saves copies of its vector."""
     ends = np.append(np.flatnonzero(np.diff(i)) + 1, len(i))
-    ends = ends if len(ends) * 16 < len(i) else ends[-1:]
+    alone = len(ends) * 16 < len(i) or len(ends) == 1
     start = 0
-    for end in ends.tolist():
+    for end in ends.tolist() if alone else [len(i)]:
         for low in range(start, end, _PAIRS):
-            yield low, min(low + _PAIRS, end)
+            yield low, min(low + _PAIRS, end), alone
         start = end
 
 
@@ -215,7 +257,7 @@ def error_bound(queries: np.ndarray, longest_document: float) -> np.ndarray:
     Numerical Algorithms, 2nd ed., 3.1 and 3.5). One step of the grid covers the rounding of the float64 score.
     """
     d = queries.shape[1]
-    return np.asarray(d * 2.0**-24 / (1 - d * 2.0**-24) * _lengths(queries) * longest_document + 2 * GRID)
+    return np.asarray(d * 2.0**-24 / (1 - d * 2.0**-24) * euclidean(queries) * longest_document + 2 * GRID)
 
 
 def certified_search(
@@ -343,6 +385,10 @@ def _same_vectors(present: np.ndarray, rough: np.ndarray, rescored: np.ndarray, 
         )
 
 
-def _lengths(vectors: np.ndarray) -> np.ndarray:
-    """Euclidean lengths in float64: (n,)."""
-    return np.asarray(np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)))
+def euclidean(vectors: np.ndarray) -> np.ndarray:
+    """Lengths in float64: (n,) of float32 (n, d)."""
+    squares = np.empty(len(vectors))
+    for start in range(0, len(vectors), _PAIRS):
+        block = vectors[start : start + _PAIRS].astype(np.float64)
+        np.einsum("nd,nd->n", block, block, out=squares[start : start + _PAIRS])
+    return np.sqrt(squares)

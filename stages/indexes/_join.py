@@ -18,14 +18,13 @@ import numpy as np
 
 from stages.indexes._choose import choose
 from stages.indexes._kernels import Documents, Kernel, Queries
-from stages.search import GRID, Candidates, certified_search
+from stages.search import GRID, Candidates, certified_search, euclidean
 
-_QUERIES = 2_048  # scores of 2,048 queries and 1,024 documents stay in the cache
-_DOCUMENTS = {"cpu": 1_024, "cuda": 16_384}
+_QUERIES = 2_048
+_DOCUMENTS = {"cpu": 2_048, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
 _OVER = 2.0  # how many more documents than asked for a limit is meant to let through
 _RANK = 16  # the limit is this rank in the sample, or deeper: the fewer, the more chance decides
 _PAIR = 24  # bytes a found pair
-_LARGEST = 1e36  # longer documents overflow float32
 
 
 @dataclass
@@ -37,7 +36,7 @@ class Join:
     device: str
     memory: int  # MiB
     _known: dict[int, Documents] = field(default_factory=dict)
-    _sampled: dict[int, Documents] = field(default_factory=dict)
+    _sampled: dict[tuple[int, int], list[Documents]] = field(default_factory=dict)
 
     @property
     def kernel(self) -> Kernel:
@@ -53,13 +52,15 @@ class Join:
 
     def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Candidates:
         """See `stages.search.Joined`."""
-        lengths = np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1))
         n = len(self.vectors)
         if fetch >= n or not len(queries):
             return _everything(len(queries), n)
-        unit = (queries / np.where(lengths == 0, 1, lengths)[:, None]).astype(np.float32)
+        lengths = euclidean(queries)
         group = max(_QUERIES, self._pairs // int(4 * _OVER * fetch) // _QUERIES * _QUERIES)
-        parts = [self._group(unit[a : a + group], k, fetch) for a in range(0, len(unit), group)]
+        parts = []
+        for a in range(0, len(queries), group):
+            length = np.where(lengths == 0, 1, lengths)[a : a + group, None]
+            parts.append(self._group((queries[a : a + group] / length).astype(np.float32), k, fetch))
         joined = concatenate(parts)
         # Queries of length 1 are rounded, by at most 2^-23 of a score, which is at most the longest document's.
         slack = 2.0**-22 * lengths * max(known.length for known in self._known.values()) + 2 * GRID
@@ -129,17 +130,21 @@ class Join:
         size = n if n <= 2 * _QUERIES else max(_QUERIES, min(n // 16, -(-n * _RANK // wanted)))
         rank = max(1, min(size, round(wanted * size / n)))
         bins = max(1, min(16, size // (8 * rank)))
-        if size not in self._sampled:
-            rows = np.arange(size) * n // size
-            self._sampled = {size: self.kernel.documents(self.vectors[rows])}
-        scores = self.kernel.scores(self._sampled[size], queries)
+        first, *others = self._sample(size, bins)
+        best = self.kernel.scores(first, queries).clone()
+        for part in others:  # the best of several stand for them, so that few are left to choose from
+            torch.maximum(best, self.kernel.scores(part, queries), out=best)
         width = size // bins
-        best = scores[:width]
-        for b in range(1, bins):
-            best = torch.maximum(best, scores[b * width : (b + 1) * width])
         best = torch.topk(best.T.contiguous()[:count].float(), min(rank, width), dim=1).values.cpu().numpy()
         limit = best[:, -1].astype(np.float64)
         return limit, float(np.quantile(best[:, 0] - limit, 0.99)) * 1.25
+
+    def _sample(self, size: int, bins: int) -> list[Documents]:
+        """`size` documents, spread evenly, in bins of one width each."""
+        if (size, bins) not in self._sampled:
+            rows = (np.arange(size) * len(self.vectors) // size)[: size // bins * bins].reshape(bins, -1)
+            self._sampled = {(size, bins): [self.kernel.documents(self.vectors[part]) for part in rows]}
+        return self._sampled[size, bins]
 
 
 class _Block:

@@ -9,7 +9,7 @@ Both errors of rounding are measured on the vectors themselves, not modelled. Qu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -63,7 +63,7 @@ class Kernel(Protocol):
         ...
 
     def scores(self, documents: Documents, queries: Queries) -> Any:
-        """The kernel's scores: a tensor of floats (n, m padded)."""
+        """The kernel's scores: a tensor of floats (n, m padded), which the next call may write over."""
         ...
 
     def above(self, documents: Documents, queries: Queries, limit: np.ndarray, span: float) -> Pairs:
@@ -90,6 +90,21 @@ def _lengths(values: Any) -> Any:
     return torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
 
 
+def _longest(values: Any) -> float:
+    """An upper bound of the largest Euclidean length of the rows of a float32 tensor (n, d).
+
+    In float32, a sum of d squares and its root are off by less than a fraction (d + 4) · 2^-24, in whatever order they are
+    summed, and squares below the range take less than 2e-19 · √d with them. Squares above it are summed in float64.
+    """
+    import torch
+
+    d = values.shape[1]
+    longest = float(torch.linalg.vector_norm(values, dim=1).max())
+    if not np.isfinite(longest):
+        return float(_lengths(values).max())
+    return float(longest * (1 + (d + 4) * 2.0**-23) + 2e-19 * d**0.5)
+
+
 def _floors(limit: np.ndarray, slack: np.ndarray, padded: int) -> np.ndarray:
     """What a kernel's score must exceed: float32 (padded,), rounded down; no score exceeds that of the padding."""
     exact = limit - slack
@@ -98,26 +113,29 @@ def _floors(limit: np.ndarray, slack: np.ndarray, padded: int) -> np.ndarray:
     return np.concatenate([floor, np.full(padded - len(floor), 1e38)]).astype(np.float32)
 
 
-def positions(matrix: Any) -> tuple[Any, Any]:
-    """Rows and columns of what is not zero, in row order; (n, m) of 1 or 2 bytes a value, m a multiple of 8.
+def nonzero(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and columns of what is not zero, in row order, and its bits; (n, m) of 1 or 2 bytes a value, m a multiple of 8.
 
     Few values are not zero, so words of 8 bytes are looked at first.
     """
     import torch
 
     width = 8 // matrix.element_size()
-    words = matrix.reshape(-1).view(torch.int64)
-    if matrix.is_cpu and len(words) % 8 == 0:  # and then words of 64: numpy compares twice as fast as torch counts
-        filled = torch.from_numpy(np.not_equal(words.numpy(), 0))
-        row, full = (v[:, None] for v in (torch.nonzero(filled.view(torch.int64)).view(-1), torch.arange(8)))
-        full = (row * 8 + full.view(1, -1)).view(-1)
-        full = full[filled[full]]
+    bits = matrix.reshape(-1).view(torch.uint8 if width == 8 else torch.int16)
+    if matrix.is_cpu:  # numpy compares twice as fast as torch
+        words = bits.numpy().reshape(-1, width)
+        full = np.flatnonzero(np.not_equal(bits.view(torch.int64).numpy(), 0))
+        values = words[full].reshape(-1)
+        inside = np.flatnonzero(values)
+        flat, values = full[inside // width] * width + inside % width, values[inside]
     else:
-        full = torch.nonzero(words).view(-1)
-    inside = torch.nonzero(words[full].view(matrix.dtype).view(-1, width))
-    flat = full[inside[:, 0]] * width + inside[:, 1]
-    row = torch.div(flat, matrix.shape[1], rounding_mode="floor")
-    return row, flat - row * matrix.shape[1]
+        found = torch.nonzero(bits.view(torch.int64)).view(-1)
+        candidates = bits.view(-1, width)[found].view(-1)
+        inner = torch.nonzero(candidates).view(-1)
+        flat = (found[torch.div(inner, width, rounding_mode="floor")] * width + inner % width).cpu().numpy()
+        values = candidates[inner].cpu().numpy()
+    row, column = np.divmod(flat, matrix.shape[1])
+    return row, column, values
 
 
 @dataclass(frozen=True)
@@ -138,9 +156,9 @@ class Int8:
         exact = torch.from_numpy(values)
         scale = float(np.float32(float(exact.abs().max()) / 127)) or 1.0
         codes = (exact / scale).round_().clamp_(-127, 127)
-        error = float(_lengths(torch.sub(exact, codes, alpha=scale).double()).max())
-        error += float(_lengths(exact).max()) * 2.0**-23  # the rounding of that difference
-        return Documents(codes.add_(128).to(torch.uint8), scale, float(_lengths(exact).max()), error)
+        length = _longest(exact)
+        error = _longest(torch.sub(exact, codes, alpha=scale)) + length * 2.0**-23  # the rounding of that difference
+        return Documents(codes.add_(128).to(torch.uint8), scale, length, error)
 
     def queries(self, values: np.ndarray) -> Queries:
         import torch
@@ -169,11 +187,10 @@ class Int8:
         # What rounds to 0 lies below half a step.
         floor = _floors(limit, off + 0.501 * step, len(queries.scale))
         excess = self._product(documents, queries, torch.from_numpy(-floor), step, out=None, activation="relu")
-        i, j = positions(excess)
-        value, query = excess[i, j].numpy(), j.numpy()
+        row, query, value = nonzero(excess)
         rough = value * np.float32(step) + floor[query]
         error = off[query] + 0.501 * step + np.abs(floor[query]) * 2.0**-21
-        return Pairs(i.numpy(), query, rough, error.astype(np.float32))
+        return Pairs(row, query, rough, error.astype(np.float32))
 
     def _product(
         self, documents: Documents, queries: Queries, bias: Any, step: float, *, out: Any, activation: str
@@ -200,7 +217,7 @@ class Bf16:
         codes = exact.bfloat16()
         if known is not None:
             return known._replace(codes=codes)
-        length, error = (float(_lengths(v).max()) for v in (exact, exact - codes.float()))
+        length, error = (_longest(v) for v in (exact, exact - codes.float()))
         return Documents(codes, 1.0, length, error)  # the difference of two such close floats is exact
 
     def queries(self, values: np.ndarray) -> Queries:
@@ -210,10 +227,12 @@ class Bf16:
         codes = exact.bfloat16()
         length, error = (_lengths(v)[: len(values)].numpy() for v in (codes.float(), exact - codes.float()))
         packed = torch.ops.mkldnn._reorder_linear_weight(codes, None)
-        return Queries(packed, codes, length, error)
+        return Queries(packed, torch.ones(len(codes)), length, error)
 
     def scores(self, documents: Documents, queries: Queries) -> Any:
-        return documents.codes @ queries.scale.T
+        import torch
+
+        return torch.ops.mkldnn._linear_pointwise(documents.codes, queries.codes, None, "none", [], "")
 
     def above(self, documents: Documents, queries: Queries, limit: np.ndarray, span: float) -> Pairs:
         import torch
@@ -222,10 +241,10 @@ class Bf16:
         floor = _down(_floors(limit, off, len(queries.scale)))
         bias = torch.from_numpy(-floor).bfloat16()
         excess = torch.ops.mkldnn._linear_pointwise(documents.codes, queries.codes, bias, "relu", [], "")
-        i, j = positions(excess)
-        value, query = excess[i, j].float().numpy(), j.numpy()
+        row, query, bits = nonzero(excess)
+        value = (bits.astype(np.int32) << 16).view(np.float32)
         error = off[query] + value * 2.0**-8 + np.abs(floor[query]) * 2.0**-21
-        return Pairs(i.numpy(), query, value + floor[query], error.astype(np.float32))
+        return Pairs(row, query, value + floor[query], error.astype(np.float32))
 
 
 def _down(values: np.ndarray) -> np.ndarray:
@@ -243,6 +262,9 @@ class Dense:
     dtype: str = "float32"
     device: str = "cpu"
     blas: str = "torch"  # or numpy, whose library is the faster one on some processors
+    _out: list[Any] = field(
+        default_factory=list, compare=False, repr=False
+    )  # new memory each time costs half as much again
 
     @property
     def name(self) -> str:
@@ -252,8 +274,8 @@ class Dense:
         exact, codes = self._encode(values)
         if known is not None:
             return known._replace(codes=codes)
-        length = float(_lengths(exact).max())
-        error = 0.0 if codes is exact else float(_lengths(exact - codes.float()).max())
+        length = _longest(exact)
+        error = 0.0 if codes is exact else _longest(exact - codes.float())
         return Documents(codes, 1.0, length, error)
 
     def queries(self, values: np.ndarray) -> Queries:
@@ -264,13 +286,18 @@ class Dense:
     def scores(self, documents: Documents, queries: Queries) -> Any:
         import torch
 
-        if self.blas == "numpy":
-            return torch.from_numpy(documents.codes.numpy() @ queries.codes.numpy().T)
+        left, right = documents.codes, queries.codes.T
+        if self.device == "cpu":
+            out = self._memory(len(left), right.shape[1])
+            if self.blas == "numpy":
+                np.matmul(left.numpy(), right.numpy(), out=out.numpy())
+                return out
+            return torch.mm(left, right, out=out)
         matmul = torch.backends.cuda.matmul
         before = matmul.allow_tf32, matmul.allow_bf16_reduced_precision_reduction
         matmul.allow_tf32 = matmul.allow_bf16_reduced_precision_reduction = False
         try:
-            return documents.codes @ queries.codes.T
+            return left @ right
         finally:
             matmul.allow_tf32, matmul.allow_bf16_reduced_precision_reduction = before
 
@@ -283,11 +310,20 @@ class Dense:
         scores = self.scores(documents, queries)
         floor = torch.from_numpy(_floors(limit, off, scores.shape[1])).to(self.device)
         if scores.is_cpu:  # numpy compares three times as fast
-            i, j = positions(torch.from_numpy(np.greater(scores.numpy(), floor.numpy())).view(torch.uint8))
+            above = torch.from_numpy(np.greater(scores.numpy(), floor.numpy())).view(torch.uint8)
         else:
-            i, j = positions((scores > floor).view(torch.uint8))
-        rough, query = scores[i, j].float().cpu().numpy(), j.cpu().numpy()
-        return Pairs(i.cpu().numpy(), query, rough, (off[query] + np.abs(rough) * 2.0**-21).astype(np.float32))
+            above = (scores > floor).view(torch.uint8)
+        row, query, _ = nonzero(above)
+        picked = scores.reshape(-1)[torch.from_numpy(row * scores.shape[1] + query).to(scores.device)]
+        rough = picked.float().cpu().numpy()
+        return Pairs(row, query, rough, (off[query] + np.abs(rough) * 2.0**-21).astype(np.float32))
+
+    def _memory(self, rows: int, columns: int) -> Any:
+        import torch
+
+        if not self._out or len(self._out[0]) < rows * columns:
+            self._out[:] = [torch.empty(rows * columns)]
+        return self._out[0][: rows * columns].view(rows, columns)
 
     def _encode(self, values: np.ndarray) -> tuple[Any, Any]:
         import torch

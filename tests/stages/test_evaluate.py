@@ -28,17 +28,20 @@ def exact_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search in float64 by numpy in place of FAISS: the oracle of these tests."""
     module = ModuleType("stages.search")
 
-    def certified_search(searcher: Any, queries: np.ndarray, corpus: np.ndarray, depth: int, exact: bool) -> Any:
-        assert (searcher, exact) == ("index", True)
-        assert queries.dtype == corpus.dtype == np.float32
-        rows, scores = ranking(queries, corpus, depth)
-        return SimpleNamespace(rows=rows, scores=scores, counts={"deepened": 2})
+    def open_corpus(vectors: Any, index: Any) -> Any:
+        corpus = matrix(vectors.read())
+        assert corpus.shape == (DOCS, D)
+
+        def search(queries: np.ndarray, depth: int) -> Any:
+            assert queries.dtype == corpus.dtype == np.float32
+            rows, scores = ranking(queries, corpus, depth)
+            return SimpleNamespace(rows=rows, scores=scores, counts={"deepened": 2})
+
+        return SimpleNamespace(search=search)
 
     found: dict[str, Any] = {
-        "certified_search": certified_search,
         "gather": lambda vectors, wanted: (matrix(vectors.read())[rows] for rows in wanted),
-        "load_vectors": lambda vectors, index: matrix(vectors.read()),
-        "open_index": lambda index, rows, dimensions: ("index", (rows, dimensions) == (DOCS, D)),
+        "open_corpus": open_corpus,
     }
     vars(module).update(found)
     monkeypatch.setitem(sys.modules, "stages.search", module)

@@ -22,10 +22,10 @@ CORPUS, QUERIES = unit(2000, 16, 0), unit(100, 16, 1)
 INPUTS = {"corpus_vectors": vectors(CORPUS, part=300), "query_vectors": vectors(QUERIES, part=30)}
 
 
-def test_flat_is_the_default_and_its_recall_is_one(tmp_path: Path) -> None:
+def test_the_exact_join_is_the_default_and_its_recall_is_one(tmp_path: Path) -> None:
     result = run(index, IndexConfig(), INPUTS, tmp_path)
     assert result.facts == {
-        "kind": {"name": "flat"},
+        "kind": {"name": "exact"},
         "exact": True,
         "rows": 2000,
         "dimensions": 16,

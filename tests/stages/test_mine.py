@@ -7,6 +7,7 @@ import pytest
 from stages import index, mine
 from stages.errors import ArtefactError, YieldError
 from stages.index import IndexConfig
+from stages.indexes.flat import Flat
 from stages.mine import MineConfig
 from tests.models import corpus, qrels, queries, vectors
 from tests.reference import brute_force
@@ -75,7 +76,8 @@ def test_ties_and_duplicates_at_the_last_rank(tmp_path: Path, depth: int) -> Non
 
 def test_identical_documents_come_in_the_order_of_their_rows(tmp_path: Path) -> None:
     q, c = np.ones((2, 5), dtype=np.float32), np.full((200, 5), 0.1, dtype=np.float32)
-    result = run(mine, MineConfig(depth=7), inputs_for(q, c, [(0, 150, 1), (1, 2, 1)], tmp_path), tmp_path)
+    inputs = inputs_for(q, c, [(0, 150, 1), (1, 2, 1)], tmp_path, kind=Flat())
+    result = run(mine, MineConfig(depth=7), inputs, tmp_path)
     assert [r["doc_row"] for r in result.rows("candidates")] == [*range(7), *range(7)]
     assert [(r["positive_row"], r["rank"]) for r in result.rows("positives")] == [(150, None), (2, 3)]
     candidates, positives = result.rows("candidates"), result.rows("positives")
@@ -178,6 +180,6 @@ def test_an_approximate_index_is_searched_no_deeper_than_its_recall_was_measured
 def test_an_index_of_other_vectors_is_refused(tmp_path: Path) -> None:
     q, c = integers(3, 4, 1), integers(20, 4, 2)
     inputs = inputs_for(q, c, [(0, 1, 1)], tmp_path)
-    for other in (c[::-1].copy(), c[:-1]):
-        with pytest.raises(ArtefactError, match="not built from these vectors"):
+    for other, what in ((c[::-1].copy(), "not built from these vectors"), (c[:-1], "does not belong to these vectors")):
+        with pytest.raises(ArtefactError, match=what):
             run(mine, MineConfig(), {**inputs, "corpus_vectors": vectors(other)}, tmp_path)

@@ -1,11 +1,17 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from stages import search
 from stages.errors import ArtefactError
+from stages.indexes.exact import Exact
+from stages.indexes.factory import Factory
 from stages.indexes.flat import Flat
 from tests.models import vectors
 from tests.reference import brute_force, inner
+from tests.support import File
 
 
 def some(count: int, dimensions: int, seed: int) -> np.ndarray:
@@ -55,14 +61,23 @@ def test_gather_takes_rows_in_one_pass() -> None:
         np.testing.assert_array_equal(found, values[rows])
 
 
-def test_vectors_are_loaded_once_and_bound_to_their_index() -> None:
-    values = some(30, 4, 5)
-    source = vectors(values, part=7)
-    np.testing.assert_array_equal(search.load_vectors(source), values)
-    source.facts["rows_sha256"] = search.digest([values[:11], values[11:]])
-    np.testing.assert_array_equal(search.load_vectors(source, source), values)
+@pytest.mark.parametrize("kind", [Flat(), Exact(memory=16), Factory(factory="IVF2,Flat", nprobe=2)])
+def test_a_corpus_is_held_once_and_bound_to_its_index(kind: Any, tmp_path: Path) -> None:
+    values = some(300, 4, 5)
+    kind.save(kind.build([values], 300, 4), tmp_path / "index")
+    facts = {"kind": kind.semantic(), "rows_sha256": search.digest([values[:11], values[11:]])}
+    index = File(tmp_path / "index", facts)
+    corpus = search.open_corpus(vectors(values, part=70), index)
+    np.testing.assert_array_equal(corpus.vectors, values)
+    assert corpus.exact is kind.exact
+    if kind.exact:
+        assert np.shares_memory(corpus.vectors, corpus.searcher.vectors)
+    found = corpus.search(values[:5], 3)
+    assert (
+        found.rows.tolist() == search.certified_search(corpus.searcher, values[:5], values, 3, kind.exact).rows.tolist()
+    )
     with pytest.raises(ArtefactError, match="not built from these vectors"):
-        search.load_vectors(vectors(values[::-1].copy()), source)
+        search.open_corpus(vectors(values[::-1].copy()), index)
 
 
 class Worst:

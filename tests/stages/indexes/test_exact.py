@@ -6,7 +6,7 @@ import torch
 
 from stages.errors import ArtefactError, ResourceError
 from stages.indexes import _choose, _join
-from stages.indexes._kernels import Bf16, Dense, Int8, Kernel, Pairs, _down, positions
+from stages.indexes._kernels import Bf16, Dense, Int8, Kernel, Pairs, _down, nonzero
 from stages.indexes.exact import Exact
 from stages.indexes.flat import Flat
 from stages.search import certified_search
@@ -155,10 +155,11 @@ def test_positions_of_what_is_not_zero() -> None:
         for rows, columns in ((1, 8), (3, 16), (64, 64)):
             matrix = torch.zeros(rows, columns, dtype=dtype)
             matrix.view(-1)[torch.arange(0, rows * columns, 5)] = 3
-            i, j = positions(matrix)
+            row, column, bits = nonzero(matrix)
             expected = np.nonzero(matrix.float().numpy())
-            np.testing.assert_array_equal(i.numpy(), expected[0])
-            np.testing.assert_array_equal(j.numpy(), expected[1])
+            np.testing.assert_array_equal(row, expected[0])
+            np.testing.assert_array_equal(column, expected[1])
+            assert set(bits.tolist()) == {3 if dtype == torch.uint8 else 0x4040}  # 3.0 begins with these bits
 
 
 def test_rounding_down_to_bfloat16() -> None:
