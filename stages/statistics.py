@@ -43,11 +43,11 @@ def crossed_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[np.
     s, n, m = values.shape
     generator = np.random.default_rng(seed)
     means = np.empty((resamples, m))
+    runs = _times(generator.integers(0, s, size=(resamples, s)), s)  # (resamples, s)
     for start, stop in _blocks(resamples, n):
-        runs = _times(generator.integers(0, s, size=(stop - start, s)), s)
         queries = _times(generator.integers(0, n, size=(stop - start, n)), n)
         by_run = np.stack([np.einsum("bn,nm->bm", queries, one) for one in values], axis=1)  # (b, s, m)
-        means[start:stop] = np.einsum("bs,bsm->bm", runs, by_run) / (s * n)
+        means[start:stop] = np.einsum("bs,bsm->bm", runs[start:stop], by_run) / (s * n)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
 

@@ -52,7 +52,7 @@ def compare(
         start_logging(asked.workspace.root)
         trials, budget = work(asked, arms, seeds, steps)
         table = compared(trials, budget)
-        _store(asked.workspace, asked.runner("shared", ()).rounds, table)
+        _store(asked.workspace, asked.rounds, table)
     if as_json:
         click.echo(json.dumps({"arms": table.to_pylist()}, ensure_ascii=False))
     else:
@@ -90,8 +90,8 @@ def _print(table: pa.Table) -> None:
 
     from pipeline.compare.tables import heading, splits
 
-    console = Console(width=None if sys.stdout.isatty() else 240, soft_wrap=False)
-    for split, (heads, rows) in splits(table).items():
+    console = Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False)
+    for split, (heads, rows) in splits(table, brief=True).items():
         shown = Table(*heads, box=SIMPLE, pad_edge=False, title=heading(table, split), title_justify="left")
         for row in rows:
             shown.add_row(*row)

@@ -83,7 +83,7 @@ def _intervals(values: Values, keys: Sequence[Key], resamples: int, seed: int) -
 
 
 def _differences(this: Values, that: Values, config: Any) -> dict[Key, dict[str, float]]:
-    """This minus that, paired by seed and query."""
+    """The first minus the second, paired by seed and query."""
     differences = {key: this[key] - that[key] for key in this}
     keys = list(differences)
     found = {}

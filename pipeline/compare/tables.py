@@ -15,8 +15,8 @@ FEW = 0.001
 """A p-value below which the table does not say how far."""
 
 
-def splits(table: pa.Table) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """For each split the heads of the columns, and a row of cells for each arm."""
+def splits(table: pa.Table, *, brief: bool = False) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """For each split the heads of the columns, and a row of cells for each arm. Brief ones leave out intervals of differences."""
     rows = table.to_pylist()
     found = {}
     for split in dict.fromkeys(row["split"] for row in rows):
@@ -29,7 +29,7 @@ def splits(table: pa.Table) -> dict[str, tuple[list[str], list[list[str]]]]:
         heads = ["arm", *(_head(*key) for key in shown)]
         heads += [f"{_head(*shown[0])} − {other}" for other in (BASELINE, OURS)]
         heads += [head for head, _ in _ABOUT]
-        found[split] = heads, [_cells(name, of, shown) for name, of in arms.items()]
+        found[split] = heads, [_cells(name, of, shown, brief) for name, of in arms.items()]
     return found
 
 
@@ -43,13 +43,13 @@ _ABOUT: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 
 
-def _cells(name: str, rows: Sequence[Row], shown: Sequence[tuple[str, int | None]]) -> list[str]:
+def _cells(name: str, rows: Sequence[Row], shown: Sequence[tuple[str, int | None]], brief: bool) -> list[str]:
     by = {(row["measure"], row["cutoff"]): row for row in rows}
     cells = [name]
     for key in shown:
         row = by[key]
-        cells.append(f"{_three(row['value'])} ({_three(row['low'])} to {_three(row['high'])})")
-    cells += [_difference(by[shown[0]], other) for other in (BASELINE, OURS)]
+        cells.append(f"{_three(row['value'])} ({_three(row['low'])}–{_three(row['high'])})")
+    cells += [_difference(by[shown[0]], other, brief) for other in (BASELINE, OURS)]
     return cells + [cell(rows[0]) for _, cell in _ABOUT]
 
 
@@ -61,14 +61,17 @@ def _three(value: float) -> str:
     return f"{value:.3f}".replace("0.", ".", 1)
 
 
-def _difference(row: Row, other: str) -> str:
+def _difference(row: Row, other: str, brief: bool) -> str:
     if row[f"{other}_difference"] is None:
         return ""
     p_value = row[f"{other}_p_value"]
     says = f"p<{FEW:g}" if p_value < FEW else f"p={p_value:.3f}"
-    signed = f"{row[f'{other}_difference']:+.3f}".replace("0.", ".", 1)
-    ends = [f"{row[f'{other}_{end}']:+.3f}".replace("0.", ".", 1) for end in ("low", "high")]
-    return f"{signed} ({ends[0]} to {ends[1]}), {says}"
+    mean, low, high = (_signed(row[f"{other}_{name}"]) for name in ("difference", "low", "high"))
+    return f"{mean} {says}" if brief else f"{mean} ({low} to {high}), {says}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("0.", ".", 1)
 
 
 def _share(value: float | None) -> str:

@@ -44,6 +44,11 @@ class Asked:
         """Where everything is stored."""
         return self.workspace.root / FOLDER
 
+    @property
+    def rounds(self) -> int:
+        """Rounds of the user's own workspace."""
+        return Runner(config.load(self.source, self.overrides, self.limit), self.workspace, self.device).rounds
+
     def runner(self, name: str, changes: Sequence[str]) -> Runner:
         """The configuration with changes, in a workspace of its own."""
         loaded = config.load(self.source, (*self.overrides, *changes), self.limit)
