@@ -13,7 +13,7 @@ export HARDROCK_LIMIT := $(LIMIT)
 STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round status plan verify test test-faults lint bench bench-mining sql clean
+.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults lint bench bench-mining sql clean
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -52,6 +52,9 @@ $(STAGES):
 
 round: setup ## mine again with the trained model, train once more
 	@$(HARDROCK) round
+
+compare: setup ## what mining pays, over ten ways to come by negatives; COMPARE="--seeds 5 --steps 200"
+	@$(HARDROCK) compare $(COMPARE)
 
 status: setup ## which stages are fresh or stale, and why
 	@$(HARDROCK) status

@@ -5,6 +5,7 @@
     teacher_scores, judged (with deepened), promoted,
     estimates, triplet_rows, shortfall, hits, metrics,
     comparisons, training_log
+    compare                                                       the arms of `hardrock compare`
     negatives, dropped, triplets                                  joined with ids and texts
     show_query(id), drop_reasons()                                macros: FROM show_query('…')
 

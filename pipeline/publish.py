@@ -16,6 +16,9 @@ from stages.errors import ArtefactError
 
 DATABASE = "catalog.duckdb"
 
+COMPARED = "compare/compare.parquet"
+"""What `hardrock compare` found, below the workspace."""
+
 
 def entries(workspace: Workspace, rounds: int) -> list[Entry]:
     """Every table of every complete result, with the round it belongs to and its files."""
@@ -26,6 +29,9 @@ def entries(workspace: Workspace, rounds: int) -> list[Entry]:
             folder = workspace.final(node.name)
             for table, stored in manifest.record.tables.items():
                 found.append(Entry(table, node.round, tuple(folder / one.file for one in stored)))
+    compared = workspace.root / COMPARED
+    if compared.is_file():
+        found.append(Entry("compare", None, (compared,)))
     return found
 
 

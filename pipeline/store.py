@@ -109,6 +109,14 @@ def commit_json(path: Path, value: Any) -> None:
     commit(path, lambda temporary: _write_bytes(temporary, spelled(value)))
 
 
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        sync(target)
+
+
 def _write_bytes(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
@@ -168,6 +176,23 @@ class Workspace:
             sync(final.parent)
             sync(building.parent)
             remove(old)
+
+    def adopt(self, name: str, lender: Workspace, manifest: Manifest) -> None:
+        """Takes a complete result over from another workspace, whose manifest of it is given.
+
+        Its files are hard-linked, or copied where that cannot be: no file of a workspace is ever changed in its place.
+        """
+        source, building = lender.final(name), self.building(name)
+        with storing(building):
+            remove(building)
+            make(building)
+            for file in (*(stored.file for stored in manifest.record.stored()), "run.json"):
+                make((building / file).parent)
+                _link(source / file, building / file)
+            for place in [building, *(path for path in building.rglob("*") if path.is_dir())]:
+                sync(place)
+        commit_json(building / "manifest.json", manifest.as_json())
+        self.swap(name)
 
     def recover(self) -> None:
         """Finishes or undoes what a killed run left: call it with the lock held, before anything is read.

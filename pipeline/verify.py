@@ -12,6 +12,9 @@ from stages.errors import HardrockError
 
 MANIFEST, RUN = "manifest.json", "run.json"
 
+OTHERS = ("logs", "compare")
+"""Folders of a workspace that hold no result of its own; below compare/ each folder is a workspace."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -47,10 +50,12 @@ def faults(workspace: Workspace) -> tuple[int, int, list[Fault]]:
 
 
 def _results(root: Path) -> list[Path]:
-    """The folders that hold a result, or should: all below the workspace but hidden ones and the logs."""
+    """The folders that hold a result, or should: all below the workspace but hidden ones, the logs and comparisons."""
     places = [*root.glob("*"), *root.glob("round-*/*")]
     return sorted(
-        path for path in places if path.is_dir() and not path.name.startswith((".", "round-")) and path.name != "logs"
+        path
+        for path in places
+        if path.is_dir() and not path.name.startswith((".", "round-")) and path.name not in OTHERS
     )
 
 

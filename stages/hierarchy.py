@@ -50,6 +50,20 @@ def trial(mined: Mined, comparison: str, parent: np.ndarray, *, siblings: bool) 
     return Trial(HIERARCHY, tuple(blocks), tuple(others))
 
 
+def related(parent: np.ndarray, positives: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Which pairs of query and document hold a document above or below a positive of the query: bool (n,).
+
+    parent: int64 (D,) as of `parents`; positives int64 (p, 2) and pairs int64 (n, 2), rows of query and document.
+    """
+    size = len(parent)
+    keys = np.unique(positives[:, 0] * size + positives[:, 1])
+    above = [positives[who, 0] * size + where for who, where in _climb(parent, positives[:, 1])]
+    found = np.isin(pairs[:, 0] * size + pairs[:, 1], np.concatenate([np.zeros(0, np.int64), *above]))
+    for who, where in _climb(parent, pairs[:, 1]):
+        found[who] |= np.isin(pairs[who, 0] * size + where, keys)
+    return np.asarray(found)
+
+
 class _Kin:
     """The relatives of each query's positives."""
 

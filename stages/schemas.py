@@ -265,6 +265,45 @@ TRAINING_LOG = pa.schema(
     ]
 )  # ordered by step
 
+COMPARE = pa.schema(
+    [
+        _field("arm", pa.string(), "way to come by negatives"),
+        _field("split", pa.string(), "split of the queries"),
+        _field("measure", pa.string(), "nDCG, MRR, Recall or MAP"),
+        _field("cutoff", pa.int32(), "depth; null is the whole run", null=True),
+        _field("value", pa.float64(), "mean over seeds and queries, 0 to 1"),
+        _field("low", pa.float64(), "95% interval over seeds and queries, lower end"),
+        _field("high", pa.float64(), "95% interval over seeds and queries, upper end"),
+        *(
+            _field(f"{against}_{name}", pa.float64(), f"{says}, against the arm {against}", null=True)
+            for against in ("in_batch", "ours")
+            for name, says in (
+                ("difference", "mean of this minus that"),
+                ("low", "95% interval of the difference over seeds and queries, lower end"),
+                ("high", "95% interval of the difference over seeds and queries, upper end"),
+                ("p_value", "two-sided randomisation test, paired by query, on means over seeds"),
+            )
+        ),
+        _field("queries", pa.int32(), "queries measured"),
+        _field("seeds", pa.int32(), "seeds trained"),
+        _field("steps", pa.int32(), "optimizer steps of a seed, over all rounds"),
+        _field("negatives", pa.float64(), "mined negatives trained on in the last round, mean over seeds"),
+        _field("queries_without", pa.float64(), "training queries without one of these, mean over seeds"),
+        _field("leak_rate", pa.float64(), "hidden positives that the arm's filters keep; null: not known", null=True),
+        _field(
+            "false_negatives", pa.float64(), "estimated share of its kept that is relevant; null: not known", null=True
+        ),
+        _field(
+            "relatives",
+            pa.float64(),
+            "share of its negatives above or below a positive in the hierarchy; null: there is none",
+            null=True,
+        ),
+        _field("train_minutes", pa.float64(), "training, mean over seeds"),
+        _field("minutes", pa.float64(), "all that the arm needs, shared or not, mean over seeds"),
+    ]
+)  # by arm as listed, split, measure
+
 TABLES: dict[str, pa.Schema] = {
     "corpus": CORPUS,
     "queries": QUERIES,
@@ -283,5 +322,6 @@ TABLES: dict[str, pa.Schema] = {
     "metrics": METRICS,
     "comparisons": COMPARISONS,
     "training_log": TRAINING_LOG,
+    "compare": COMPARE,
 }
 """Tables with a fixed schema; `corpus_vectors` and `query_vectors` follow `vectors(dimensions)`."""

@@ -30,6 +30,35 @@ def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[n
     return low, high
 
 
+def crossed_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The percentile interval of the mean over runs and queries, with both drawn anew: what another seed and other queries
+    would have given (the pigeonhole bootstrap for crossed factors, Owen, Annals of Applied Statistics 2007).
+
+    Each resample draws runs and, independently, queries, with replacement; a run has all the queries that were drawn.
+    With one run it is `bootstrap_interval` on other draws: the spread over runs is then not in it.
+
+    values: float64 (s, n, m), s runs by n queries by m measures, s and n > 0. All measures share the resamples.
+    Returns low (m,) and high (m,), the ends of the 95% interval.
+    """
+    s, n, m = values.shape
+    generator = np.random.default_rng(seed)
+    means = np.empty((resamples, m))
+    runs = _times(generator.integers(0, s, size=(resamples, s)), s)  # (resamples, s)
+    for start, stop in _blocks(resamples, n):
+        queries = _times(generator.integers(0, n, size=(stop - start, n)), n)
+        by_run = np.stack([np.einsum("bn,nm->bm", queries, one) for one in values], axis=1)  # (b, s, m)
+        means[start:stop] = np.einsum("bs,bsm->bm", runs[start:stop], by_run) / (s * n)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
+def _times(drawn: np.ndarray, n: int) -> np.ndarray:
+    """How often each of n was drawn: int (b, any) to float64 (b, n)."""
+    b = len(drawn)
+    places = (drawn + n * np.arange(b)[:, None]).ravel()
+    return np.bincount(places, minlength=b * n).reshape(b, n).astype(np.float64)
+
+
 def randomisation_test(differences: np.ndarray, randomisations: int, seed: int) -> np.ndarray:
     """The two-sided paired randomisation test of a mean difference of zero (Smucker, Allan and Carterette, CIKM 2007).
 

@@ -64,8 +64,9 @@ class TrainConfig(Settings):
     )
     negatives: int | None = Field(
         1,
-        ge=1,
-        description="mined negatives of a pair at most, the first chosen; each costs one more document a query; none: all",
+        ge=0,
+        description="mined negatives of a pair at most, the first chosen; each costs one more document a query; none: all; "
+        "0: in-batch negatives only",
     )
     epochs: float = Field(1.0, gt=0, description="passes over the pairs; time grows with it")
     max_steps: int | None = Field(

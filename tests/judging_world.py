@@ -198,6 +198,7 @@ def _score(random: Generator, positives: list[float]) -> float:
 
 SAMPLERS = [
     {"name": "top"},
+    {"name": "first"},
     {"name": "random"},
     {"name": "softmax", "top": 5, "temperature": 0.2},
     {"name": "simans", "a": 20.0, "b": 0.1},

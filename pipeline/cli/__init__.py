@@ -40,6 +40,10 @@ COMMANDS = {
     "show": ("pipeline.cli.look:show", "Show one query: positives, candidates, verdicts."),
     "calibrate": ("pipeline.cli.calibrate:calibrate", "Find the threshold of a filter for a wanted leak rate."),
     "what-if": ("pipeline.cli.what_if:what_if", "Try other rules on the stored scores, and change nothing."),
+    "compare": (
+        "pipeline.cli.compare:compare",
+        "Train with other ways to come by negatives, and show what mining pays.",
+    ),
     "sql": ("pipeline.cli.look:sql", "Query the workspace with DuckDB."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check versions, hardware and devices."),
 }

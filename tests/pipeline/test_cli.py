@@ -51,6 +51,7 @@ def test_help_lists_every_command():
         "doctor",
         "calibrate",
         "what-if",
+        "compare",
     ):
         assert re.search(rf"^  {name} ", text, re.M), name
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages import statistics
-from stages.statistics import bootstrap_interval, randomisation_test
+from stages.statistics import bootstrap_interval, crossed_interval, randomisation_test
 
 
 def test_the_interval_agrees_with_a_plain_bootstrap() -> None:
@@ -63,3 +63,30 @@ def test_blocks_only_bound_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = bootstrap_interval(differences, 200, seed=0)
     monkeypatch.setattr(statistics, "_CELLS", 640)
     np.testing.assert_allclose(bootstrap_interval(differences, 200, seed=0), whole, rtol=1e-12)
+
+
+def test_the_crossed_interval_agrees_with_a_plain_resampling_of_runs_and_queries() -> None:
+    values = np.random.default_rng(5).random((3, 40, 2))
+    low, high = crossed_interval(values, 500, seed=3)
+    generator = np.random.default_rng(3)
+    runs = generator.integers(0, 3, size=(500, 3))
+    means = np.array([values[drawn][:, generator.integers(0, 40, size=40)].mean(axis=(0, 1)) for drawn in runs])
+    np.testing.assert_allclose(low, np.quantile(means, 0.025, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(high, np.quantile(means, 0.975, axis=0), rtol=1e-12)
+
+
+def test_the_crossed_interval_holds_the_spread_over_runs() -> None:
+    """Runs that differ by a constant widen it; queries alone would give an interval of no width."""
+    values = np.zeros((4, 50, 1)) + np.array([0.1, 0.2, 0.3, 0.4])[:, None, None]
+    low, high = crossed_interval(values, 4000, seed=0)
+    exact = np.array([np.mean(drawn) for drawn in product([0.1, 0.2, 0.3, 0.4], repeat=4)])
+    np.testing.assert_allclose([low[0], high[0]], np.quantile(exact, [0.025, 0.975]), atol=0.026)
+    alone_low, alone_high = bootstrap_interval(values.mean(axis=0), 4000, seed=0)
+    np.testing.assert_allclose([alone_low[0], alone_high[0]], 0.25)
+
+
+def test_blocks_only_bound_memory_of_the_crossed_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(6).normal(size=(3, 64, 2))
+    whole = crossed_interval(values, 200, seed=0)
+    monkeypatch.setattr(statistics, "_CELLS", 640)
+    np.testing.assert_allclose(crossed_interval(values, 200, seed=0), whole, rtol=1e-12)

@@ -1,0 +1,1 @@
+"""What mining pays: arms that differ in their negatives alone, trained under one budget with several seeds."""
