@@ -1,7 +1,8 @@
 """False negatives that become positives: dropped candidates that a teacher calls strongly relevant.
 
 A filter that looks at a teacher may say which candidates it would take for positives (`promotes`). One of those is
-promoted when every row of its query drops it and it is not known already. A near-duplicate of a positive would teach
+promoted when every row of its query drops it and it has no judgement: what a person called not relevant stays that. A
+near-duplicate of a positive would teach
 nothing new, and is left out: its words overlap too much with those of a positive of the query.
 """
 
@@ -55,7 +56,7 @@ def promote(
         score[fresh] = candidates.teachers[title].score[fresh]
     keys = (candidates.query_row.astype(np.int64) << 32) + candidates.doc_row
     kept = pc.equal(judged["verdict"].cast(pa.string()), KEPT).to_numpy()
-    free = (rule >= 0) & ~(candidates.relevance > 0) & ~np.isin(keys, keys[kept])
+    free = (rule >= 0) & np.isnan(candidates.relevance) & ~np.isin(keys, keys[kept])
     free &= np.isnan(candidates.same_text_positive) & ~candidates.repeats_query
     row = np.flatnonzero(free)
     _, first = np.unique(keys[row], return_index=True)

@@ -490,6 +490,9 @@ def test_a_round_in_which_nothing_survives_is_shown(tmp_path: Path) -> None:
     inputs = data()
     for name in ("judged", "triplets"):
         inputs[f"round-00/{name}"] = source(table(name, []))
+    pairs = inputs["round-00/positives"].read().to_pylist()
+    starved = [{**pair, "wanted": 3, "got": 0} for pair in pairs]
+    inputs["round-00/shortfall"] = source(table("shortfall", starved))
     page = parsed(run(report, ReportConfig(), inputs, tmp_path))
     assert listed(page.one("article", data_query="Q0"), "kept") == []
     assert [t.text for t in page.one("svg", aria_label="Queries by negatives kept").all("title")] == ["0: 6"]
