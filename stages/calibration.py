@@ -150,8 +150,8 @@ def by_evidence(found: Sequence[Trial], leak: float) -> Evidence | None:
         chosen = max(usable, key=lambda trial: counts[trial.estimator])
         return Evidence(chosen, f"it has the most evidence, {counts[chosen.estimator]:,} queries, and {wants}")
     because = f"it has {counts[chosen.estimator]:,} queries, and {wants}"
-    passed = [t for t in found[: list(found).index(chosen)]]
-    because += "".join(f"; {trial.estimator} has {counts[trial.estimator]:,}" for trial in passed)
+    for trial in found[: list(found).index(chosen)]:
+        because += f"; {trial.estimator} has {counts[trial.estimator]:,}"
     return Evidence(chosen, because)
 
 
