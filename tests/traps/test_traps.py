@@ -45,7 +45,16 @@ def test_the_least_positive_and_each_positive_apart_are_different_sets(tmp_path:
 
 def test_margins_meet_the_positives_of_their_own_query_when_counts_differ(tmp_path: Path) -> None:
     scores = np.array(
-        [[0.9, 0, 0], [0.8, 0, 0], [0.7, 0, 0], [0, 0.3, 0], [0, 0, 0.6], [0, 0, 0.2], [0.65, 0.25, 0.15], [0.72, 0.29, 0.195]]
+        [
+            [0.9, 0, 0],
+            [0.8, 0, 0],
+            [0.7, 0, 0],
+            [0, 0.3, 0],
+            [0, 0, 0.6],
+            [0, 0, 0.2],
+            [0.65, 0.25, 0.15],
+            [0.72, 0.29, 0.195],
+        ]
     )
     case = Case(scores, {0: [0, 1, 2], 1: [3], 2: [4, 5]})
     found = case.triplets(tmp_path, negatives=1)
