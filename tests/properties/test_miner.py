@@ -64,15 +64,15 @@ def expected(problem: Any, depth: int) -> World:
 
 
 @given(
-    odd(),
-    st.integers(1, 20),
-    st.sampled_from(["least_positive", "per_positive"]),
-    st.lists(st.sampled_from(RULES), unique_by=lambda rule: rule["name"]),
-    st.sampled_from(SAMPLERS),
-    st.integers(1, 4),
-    st.integers(1, 5),
+    problem=odd(),
+    depth=st.integers(1, 20),
+    comparison=st.sampled_from(["least_positive", "per_positive"]),
+    rules=st.lists(st.sampled_from(RULES), unique_by=lambda rule: rule["name"]),
+    sampler=st.sampled_from(SAMPLERS),
+    negatives=st.integers(1, 4),
+    shard=st.integers(1, 5),
 )
-def test_every_stage_gives_what_brute_force_gives(problem, depth, comparison, rules, sampler, negatives, shard):
+def test_every_stage_gives_what_brute_force_gives(*, problem, depth, comparison, rules, sampler, negatives, shard):
     q, c, _, _, triples = problem
     world = expected(problem, depth)
     rules = rules if RULES[0] in rules else [RULES[0], *rules]
