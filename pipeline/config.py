@@ -4,7 +4,7 @@
     [encoder]                 given to embed and to train
     [ingest] … [report]       a table a stage; what is left out has its default
 
-Unknown keys are errors with a suggestion. Relative paths count from the folder of the configuration file.
+Unknown keys are errors with a suggestion. What one stage prepares for another follows it (`FOLLOWS`). Relative paths count from the folder of the configuration file.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from stages.settings import Settings, parse
 
 SHARED = {"encoder": ("embed", "train")}
 """Tables at the top that become a field of several stages."""
+
+FOLLOWS = {("deepen", "wanted"): ("sample", "negatives")}
+"""Fields that are another's where they are left out, and never less: so much is looked for as is chosen from it."""
 
 SCALARS = {"rounds": 1}
 
@@ -91,7 +94,27 @@ def _build(tables: dict[str, Any], source: Path) -> Configuration:
         except ConfigError as error:
             error.where = error.where or str(source)
             raise
+    for follower, leader in FOLLOWS.items():
+        stages[follower[0]] = _follow(stages, follower, leader, source)
     return Configuration(source, rounds, stages)
+
+
+def _follow(
+    stages: Mapping[str, Settings], follower: tuple[str, str], leader: tuple[str, str], source: Path
+) -> Settings:
+    """The follower's stage with the leader's value where none is given. Raises ConfigError when it is given and less."""
+    stage, field = follower
+    wanted = getattr(stages[leader[0]], leader[1])
+    if field not in stages[stage].model_fields_set:
+        return stages[stage].model_copy(update={field: wanted})
+    if (given := getattr(stages[stage], field)) < wanted:
+        raise ConfigError(
+            f"{stage}.{field} is less than {leader[0]}.{leader[1]}",
+            where=str(source),
+            got=f"{given} and {wanted}",
+            try_=f"leave {stage}.{field} out: it is then {leader[0]}.{leader[1]}",
+        )
+    return stages[stage]
 
 
 def _absolute(value: Any, folder: Path) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.errors import ConfigError, HardrockError, suggestion
 from stages.judging import Candidates
-from stages.leakage import Block, Loss, Rate, Rows, Tally, Trial, answers, tally
+from stages.leakage import Block, Loss, Rate, Rows, Tally, Trial, Z, answers, tally
 from stages.registry import Member, build
 from stages.verdicts import Filter
 
@@ -117,6 +117,48 @@ class Pairs:
     def _key(self, query: np.ndarray, positive: np.ndarray) -> np.ndarray:
         key: np.ndarray = (query.astype(np.int64) << 32) + (positive if self.per_positive else 0)
         return key
+
+
+class Evidence(NamedTuple):
+    """The trial to go by, and why this one."""
+
+    trial: Trial
+    because: str
+
+
+def needed(leak: float) -> int:
+    """Independent relevant candidates without which no threshold can be shown to leak at most `leak`, 0 < leak ≤ 1.
+
+    Where none of n leaks, Wilson's interval ends at Z² / (n + Z²); that is at most `leak` from n = Z²·(1 − leak) / leak on.
+    """
+    return max(1, int(np.ceil(Z**2 * (1 - leak) / leak)))
+
+
+def by_evidence(found: Sequence[Trial], leak: float) -> Evidence | None:
+    """Of trials in the order of preference the first with evidence enough for `leak`, else the one with most; None for none.
+
+    Evidence is counted in different texts of queries: relevant candidates of one query are not independent.
+    """
+    counts = {trial.estimator: _queries(trial) for trial in found}
+    usable = [trial for trial in found if counts[trial.estimator]]
+    if not usable:
+        return None
+    least = needed(leak)
+    chosen = next((trial for trial in usable if counts[trial.estimator] >= least), None)
+    wants = f"{least:,} are needed to show a leak rate of {leak:g}"
+    if chosen is None:
+        chosen = max(usable, key=lambda trial: counts[trial.estimator])
+        return Evidence(chosen, f"it has the most evidence, {counts[chosen.estimator]:,} queries, and {wants}")
+    because = f"it has {counts[chosen.estimator]:,} queries, and {wants}"
+    for trial in found[: list(found).index(chosen)]:
+        because += f"; {trial.estimator} has {counts[trial.estimator]:,}"
+    return Evidence(chosen, because)
+
+
+def _queries(trial: Trial) -> int:
+    """Different texts of queries with a relevant candidate."""
+    texts = [b.candidates.known.query_text[b.candidates.query_row[b.chosen]] for b in trial.relevant]
+    return len(np.unique(np.concatenate([np.zeros(0, np.int64), *texts])))
 
 
 def sweep(filters: Sequence[Filter], wanted: str | None) -> Sweep:

@@ -26,7 +26,7 @@ from stages.errors import ArtefactError
 from stages.fusion import Union
 from stages.judging import KEPT, Known, numbers
 from stages.schemas import CANDIDATES, FOUND_BY, JUDGED
-from stages.search import Corpus, gather, open_corpus
+from stages.search import Corpus, gather, measured_depth, open_corpus
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Spec
 from stages.teacher_scores import PartScores, TeacherScores
@@ -41,14 +41,15 @@ class DeepenConfig(Settings):
     wanted: int = Field(
         5,
         ge=1,
-        description="kept candidates of a (query, positive) pair below which its query is searched deeper; "
-        "as many as sample.negatives asks for",
+        description="kept candidates of a (query, positive) pair below which its query is searched deeper; left out, as many "
+        "as sample.negatives asks for. Fewer are refused, more give a sampler that draws more to draw from",
     )
     limit: int = Field(
         500,
         ge=0,
         description="deepest rank of the saved index that is looked at, positives included; 0 never searches deeper. "
-        "The cost grows with it, for the queries that keep too few",
+        "The cost grows with it, for the queries that keep too few. An approximate index is searched no deeper than its recall "
+        "was measured (index.recall_depth)",
     )
     factor: float = speed(2.0, "how many times deeper each further search goes", gt=1)
 
@@ -111,6 +112,12 @@ def run(config: DeepenConfig, inputs: Inputs, context: Context) -> Iterator[Part
     queries = [np.unique(pairs.query[pairs.need > 0]) for pairs in hungry]
     starved, fed = sum(len(rows) for rows in queries), 0
     limit = rules.within(min(config.limit, inputs["corpus_vectors"].rows))
+    measured = measured_depth(inputs["corpus.faiss"])
+    if measured is not None and measured < limit:
+        context.log(
+            f"searches no deeper than rank {measured}, where the index's recall was measured, and not to {limit}"
+        )
+        limit = measured
     deep = cache(lambda: _Deep.open(inputs, rules))  # opened by the first query that needs it
     vectors, teachers = gather(inputs["query_vectors"], queries), TeacherScores.of(inputs)
     with context.progress("deepen", starved) as bar:

@@ -56,7 +56,8 @@ class EvaluateConfig(Settings):
     depth: int = Field(
         1000,
         ge=1,
-        description="Documents retrieved for a query. MAP is over these; more cost time and space in proportion.",
+        description="Documents retrieved for a query. MAP is over these; more cost time and space in proportion. Beyond the "
+        "depth at which an approximate index was measured (index.recall_depth) the stage refuses.",
     )
     ndcg_cutoffs: tuple[int, ...] = Field((10,), description="Ranks at which nDCG is cut off.")
     mrr_cutoffs: tuple[int, ...] = Field((10,), description="Ranks at which the reciprocal rank is cut off.")
@@ -126,6 +127,9 @@ def run(config: EvaluateConfig, inputs: Inputs, context: Context) -> Iterator[Pa
 
 
 def _evaluate(config: EvaluateConfig, inputs: Inputs, context: Context, shard: Shard) -> Iterator[Part]:
+    from stages.search import check_depth
+
+    check_depth(inputs["corpus.faiss"], config.depth, "evaluate.depth")
     topics, counters, facts = _topics(config, inputs, context)
     depth = min(config.depth, inputs["corpus"].rows)
     if depth < config.depth:

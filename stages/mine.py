@@ -161,7 +161,7 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     if not context.shards:
         return
     plan = _plan(config, inputs)
-    check_depth(inputs["corpus.faiss"], config.depth)
+    check_depth(inputs["corpus.faiss"], config.depth, "mine.depth")
     corpus = open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"])
     depth = min(config.depth, len(corpus.vectors))
     if depth < config.depth:

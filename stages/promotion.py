@@ -1,7 +1,8 @@
 """False negatives that become positives: dropped candidates that a teacher calls strongly relevant.
 
 A filter that looks at a teacher may say which candidates it would take for positives (`promotes`). One of those is
-promoted when every row of its query drops it and it is not known already. A near-duplicate of a positive would teach
+promoted when every row of its query drops it and it has no judgement: what a person called not relevant stays that. A
+near-duplicate of a positive would teach
 nothing new, and is left out: its words overlap too much with those of a positive of the query.
 """
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.arrays import coded
-from stages.judging import KEPT, Candidates
+from stages.judging import KEPT, Candidates, spread
 from stages.schemas import PROMOTED
 from stages.spec import Source
 from stages.teaching import documents, take
@@ -55,7 +56,7 @@ def promote(
         score[fresh] = candidates.teachers[title].score[fresh]
     keys = (candidates.query_row.astype(np.int64) << 32) + candidates.doc_row
     kept = pc.equal(judged["verdict"].cast(pa.string()), KEPT).to_numpy()
-    free = (rule >= 0) & ~(candidates.relevance > 0) & ~np.isin(keys, keys[kept])
+    free = (rule >= 0) & np.isnan(candidates.relevance) & ~np.isin(keys, keys[kept])
     free &= np.isnan(candidates.same_text_positive) & ~candidates.repeats_query
     row = np.flatnonzero(free)
     _, first = np.unique(keys[row], return_index=True)
@@ -74,23 +75,27 @@ def promote(
 
 def _repeats(query: np.ndarray, doc: np.ndarray, corpus: Source, held: pa.Table, overlap: float) -> np.ndarray:
     """Whether documents (m,) share too many words with a positive of their queries: bool (m,)."""
-    owners = held["query_row"].to_numpy()
-    mine = np.isin(owners, query)
-    positives: dict[int, list[int]] = {int(each): [] for each in query}
-    for owner, positive in zip(owners[mine], held["positive_row"].to_numpy()[mine], strict=True):
-        positives[int(owner)].append(int(positive))
-    rows = np.unique(np.array([*doc, *(each for many in positives.values() for each in many)], dtype=np.int64))
+    owners, positives = held["query_row"].to_numpy(), held["positive_row"].to_numpy()
+    start = np.searchsorted(owners, query)
+    place, pair = spread(start, np.searchsorted(owners, query, "right") - start)
+    one, other = doc[pair], positives[place]
+    rows = np.union1d(one, other)
     texts = documents(take(corpus, ["title", "text"], rows)) if len(rows) else []
-    words = {int(row): frozenset(normalise(text).split()) for row, text in zip(rows, texts, strict=True)}
-    return np.array(
-        [
-            any(shared(words[int(d)], words[positive]) >= overlap for positive in positives[int(q)])
-            for q, d in zip(query, doc, strict=True)
-        ],
-        dtype=bool,
-    )
+    similar = shared(texts, np.searchsorted(rows, one), np.searchsorted(rows, other)) >= overlap
+    return np.bincount(pair[similar], minlength=len(query)) > 0
 
 
-def shared(one: frozenset[str], other: frozenset[str]) -> float:
-    """Words in common among all words of two texts (Jaccard), 0 to 1."""
-    return len(one & other) / max(len(one | other), 1)
+def shared(texts: Sequence[str], one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Words in common among all words of two texts (Jaccard), 0 to 1, for pairs of places in texts (p,): float64 (p,)."""
+    split = pa.array([normalise(text).split() for text in texts], pa.list_(pa.string()))
+    count = np.diff(split.offsets.to_numpy())
+    coded_words = split.flatten().dictionary_encode()
+    size = max(1, len(coded_words.dictionary))
+    keys = np.unique(np.repeat(np.arange(len(texts)), count) * size + coded_words.indices.to_numpy())  # each word once
+    starts = np.searchsorted(keys, np.arange(len(texts) + 1) * size)
+    sizes = np.diff(starts)
+    place, pair = spread(starts[one], sizes[one])
+    wanted = other[pair] * size + keys[place] % size
+    found = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted if len(keys) else wanted == -1
+    both = np.bincount(pair[found], minlength=len(one))
+    return np.asarray(both / np.maximum(sizes[one] + sizes[other] - both, 1))

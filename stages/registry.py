@@ -18,6 +18,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
@@ -41,8 +42,13 @@ class Member(Settings):
 
 def names(family: str) -> list[str]:
     """The members of a family: its files, without those that begin with an underscore."""
+    return list(_names(family))
+
+
+@cache  # a calibration builds a filter for each threshold it tries, and a look at the folder takes most of that time
+def _names(family: str) -> tuple[str, ...]:
     package = importlib.import_module(f"stages.{family}")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
 
 
 def build(family: str, name: str, fields: Mapping[str, Any]) -> Member:

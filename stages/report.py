@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from stages.deepened import Deepened
-from stages.reports import figures, mining
+from stages.reports import figures, leaks, mining
 from stages.reports.page import Data, Document, Example, Page, Round, Training, render
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
@@ -43,7 +43,7 @@ SPEC = Spec(
     config=ReportConfig,
     facts_of=("judged", "corpus.faiss"),
     inputs=("corpus", "queries", "qrels"),
-    every_round=(*MINED, "deepened", "metrics", "comparisons", "training_log", "corpus.faiss"),
+    every_round=(*MINED, "deepened", "estimates", "metrics", "comparisons", "training_log", "corpus.faiss"),
     files=("index.html", "metrics.json"),
 )
 
@@ -80,6 +80,7 @@ def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
             mining.read(tables, queries) if _mined(tables) else None,
             _training(tables["training_log"]) if "training_log" in tables else None,
             tables["corpus.faiss"].facts if "corpus.faiss" in tables else {},
+            leaks.read(tables["estimates"]) if "estimates" in tables else [],
         )
         for number, tables in by_round.items()
     ]
@@ -177,6 +178,8 @@ def _counts(page: Page) -> dict[str, float]:
             counts |= {f"{name}.candidates": round.mined.candidates, f"{name}.triplets": round.mined.triplets}
             counts |= {f"{name}.verdict.{verdict}": count for verdict, count in round.mined.verdicts.items()}
             counts |= {f"{name}.pairs": round.mined.pairs, f"{name}.pairs.short": round.mined.short}
+        for leak in round.leaks:
+            counts |= leak.counts(f"{name}.estimate")
         if round.training and len(round.training.losses):
             counts[f"{name}.training.loss"] = float(round.training.losses[-1])
     return counts

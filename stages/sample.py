@@ -1,7 +1,8 @@
 """Chooses negatives for each (query, positive) pair among the candidates that were kept, the deepened ones among them.
 
 A pair that has fewer than were asked for gets what there is and a row in `shortfall`; it is never filled up. When too few
-pairs get any, the stage ends with a table of reasons and exit code 4. A candidate whose score is not finite is never a
+pairs get any, the stage ends with a table of reasons and exit code 4. What judge promoted is a positive like the others, and
+nobody's negative (see stages.relabelled). A candidate whose score is not finite is never a
 negative, whatever judged it: it is counted as `kept_not_finite`.
 """
 
@@ -21,6 +22,7 @@ from stages.deepened import Deepened
 from stages.errors import ArtefactError, YieldError
 from stages.judging import KEPT, Pool, ascending, numbers, spread
 from stages.registry import OneOf
+from stages.relabelled import HELD, Relabelled
 from stages.samplers.top import Top
 from stages.schemas import SHORTFALL, TRIPLETS
 from stages.settings import Settings
@@ -71,7 +73,7 @@ SPEC = Spec(
     version=2,
     config=SampleConfig,
     facts_of=("judged",),
-    inputs=("judged", "deepened", "positives", "queries"),
+    inputs=("judged", "deepened", "promoted", "positives", "queries", "corpus"),
     tables=("triplets", "shortfall"),
     shards=shards,
 )
@@ -96,12 +98,13 @@ def run(config: SampleConfig, inputs: Inputs, context: Context) -> Iterator[Part
     """
     if not context.shards:
         return
+    relabelled = Relabelled.of(inputs)
     if context.shards[-1] == shards(config, inputs)[-1]:
-        _check_yield(config, inputs)
+        _check_yield(config, inputs, relabelled)
     pairs = short = not_finite = 0
     with context.progress("sample", len(context.shards)) as bar:
         for shard in context.shards:
-            tables, counters = _sample(config, inputs, shard, context.round)
+            tables, counters = _sample(config, inputs, relabelled, shard, context.round)
             pairs, short = pairs + counters["pairs"], short + counters["pairs_short"] + counters["pairs_empty"]
             not_finite += counters["kept_not_finite"]
             yield Part(shard, tables, counters=counters)
@@ -113,9 +116,9 @@ def run(config: SampleConfig, inputs: Inputs, context: Context) -> Iterator[Part
 
 
 def _sample(
-    config: SampleConfig, inputs: Inputs, shard: Shard, round: int
+    config: SampleConfig, inputs: Inputs, relabelled: Relabelled, shard: Shard, round: int
 ) -> tuple[dict[str, pa.Table], dict[str, int]]:
-    pairs, kept, not_finite = _match(inputs, shard.index, ("doc_row", "rank"))
+    pairs, kept, left_out = _match(inputs, relabelled, shard.index, ("rank",))
     rows, pair = spread(pairs.starts, pairs.counts)
     pool = Pool(
         pairs.query_row,
@@ -136,7 +139,7 @@ def _sample(
         "pairs_short": int(np.count_nonzero((got > 0) & (got < config.negatives))),
         "pairs_empty": int(np.count_nonzero(got == 0)),
         "triplets": len(chosen),
-        "kept_not_finite": not_finite,
+        **left_out,
     }
     return {"triplets": _triplets(config, pool, chosen, round), "shortfall": _shortfall(config, pool, got)}, counters
 
@@ -164,8 +167,10 @@ def _shortfall(config: SampleConfig, pool: Pool, got: np.ndarray) -> pa.Table:
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=SHORTFALL)
 
 
-def _match(inputs: Inputs, index: int, columns: tuple[str, ...] = ()) -> tuple[Pairs, pa.Table, int]:
-    """The pairs of a part, its kept candidates with a finite score, and how many have none.
+def _match(
+    inputs: Inputs, relabelled: Relabelled, index: int, columns: tuple[str, ...] = ()
+) -> tuple[Pairs, pa.Table, dict[str, int]]:
+    """The pairs of a part, the kept candidates that may be negatives, and how many may not and why.
 
     Held against the least positive a candidate is kept for all positives of its query, else for its own positive. Raises
     ArtefactError when judged and positives do not belong together.
@@ -179,11 +184,16 @@ def _match(inputs: Inputs, index: int, columns: tuple[str, ...] = ()) -> tuple[P
             got=f"{len(judged.parts)} parts and {len(positives.parts)} parts, comparison {comparison}",
             try_="judge again",
         )
-    table = judged.read(["query_row", "positive_row", "score", "verdict", *columns], part=judged.parts[index])
+    table = judged.read(
+        ["query_row", "positive_row", "doc_row", "score", "verdict", *columns], part=judged.parts[index]
+    )
     passed = pc.equal(table["verdict"], KEPT)
     finite = pc.and_(passed, pc.is_finite(table["score"]))
     kept, not_finite = table.filter(finite), int(pc.sum(pc.xor(passed, finite)).as_py() or 0)
-    held = positives.read(["query_row", "positive_row", "score"], part=positives.parts[index])
+    free = relabelled.free(kept)
+    left_out = {"kept_not_finite": not_finite, "kept_relabelled": kept.num_rows - free.num_rows}
+    held = positives.read(list(HELD), part=positives.parts[index])
+    held, kept = relabelled.joined(index, held, table, free, comparison)
     query, positive = held["query_row"].to_numpy(), held["positive_row"].to_numpy()
     if comparison == "least_positive":
         have, want = kept["query_row"].to_numpy(), query
@@ -194,7 +204,7 @@ def _match(inputs: Inputs, index: int, columns: tuple[str, ...] = ()) -> tuple[P
         raise ArtefactError("judged or positives are out of order", where=f"part {index}", try_="mine and judge again")
     starts = np.searchsorted(have, want, "left")
     counts = np.searchsorted(have, want, "right") - starts
-    return Pairs(query, positive, numbers(held["score"], np.nan), starts, counts), kept, not_finite
+    return Pairs(query, positive, numbers(held["score"], np.nan), starts, counts), kept, left_out
 
 
 def _key(query: np.ndarray, positive: np.ndarray) -> np.ndarray:
@@ -203,9 +213,9 @@ def _key(query: np.ndarray, positive: np.ndarray) -> np.ndarray:
     return key
 
 
-def _check_yield(config: SampleConfig, inputs: Inputs) -> None:
+def _check_yield(config: SampleConfig, inputs: Inputs, relabelled: Relabelled) -> None:
     """Raises YieldError when the share of pairs with a negative is below what the configuration asks for."""
-    matched = [_match(inputs, index)[0] for index, _ in enumerate(inputs["judged"].parts)]
+    matched = [_match(inputs, relabelled, index)[0] for index, _ in enumerate(inputs["judged"].parts)]
     pairs = sum(len(part.counts) for part in matched)
     served = sum(int(np.count_nonzero(part.counts)) for part in matched)
     if served >= config.min_yield * pairs and (pairs or not config.min_yield):

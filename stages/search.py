@@ -114,16 +114,27 @@ def open_index(source: Source, rows: int, dimensions: int) -> tuple[Searcher, bo
     return index.load(source.path(), rows, dimensions), index.exact
 
 
-def check_depth(index: Source, depth: int) -> None:
-    """Raises YieldError when an approximate index would be searched deeper than its recall was measured."""
+def measured_depth(index: Source) -> int | None:
+    """How deep an index may be searched: as far as its recall was measured. None for an exact one, or one that says nothing."""
+    if index.facts.get("exact", True):
+        return None
     recall = index.facts.get("recall")
-    if index.facts.get("exact", True) or (recall and min(depth, index.facts["rows"]) <= recall["depth"]):
+    return int(recall["depth"]) if recall else 0
+
+
+def check_depth(index: Source, depth: int, where: str) -> None:
+    """Raises YieldError when an approximate index would be searched deeper than its recall was measured.
+
+    `where` names the depth in the configuration.
+    """
+    measured = measured_depth(index)
+    if measured is None or min(depth, index.facts["rows"]) <= measured:
         return
     raise YieldError(
         f"the index's recall is not known at a depth of {depth}",
-        where="mine.depth",
-        got=f"it was measured over {recall['depth']} documents" if recall else "it was not measured",
-        try_=f"index.recall_depth = {depth}, or an exact index",
+        where=where,
+        got=f"it was measured over {measured} documents" if measured else "it was not measured",
+        try_=f"index.recall_depth = {depth}, a lower depth, or an exact index",
     )
 
 

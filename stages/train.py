@@ -18,6 +18,7 @@ from stages.examples import Examples, Known, examples
 from stages.losses.infonce import Infonce
 from stages.objectives import Objective
 from stages.registry import OneOf
+from stages.relabelled import with_relabelled
 from stages.schemas import TRAINING_LOG
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Source, Spec
@@ -115,7 +116,7 @@ SPEC = Spec(
     name="train",
     version=1,
     config=TrainConfig,
-    inputs=("corpus", "queries", "qrels", "triplets"),
+    inputs=("corpus", "queries", "qrels", "promoted", "triplets"),
     optional=("checkpoint",),
     tables=("training_log",),
     files=("checkpoint",),
@@ -127,7 +128,7 @@ SPEC = Spec(
 def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     """Yields the trained model as a sentence-transformers folder, and the log of its training.
 
-    An example is a pair of a query and a document relevant to it, with the first negatives that were sampled for it. A
+    An example is a pair of a query and a document relevant to it, by the qrels or because judge promoted it, with the first negatives that were sampled for it. A
     step takes `batch_size` examples. Documents that are known to be relevant to a row's query, by row or by text, are
     never its negatives, whoever brought them into the batch. The order of the examples depends on seed and epoch alone, and
     a run that was killed goes on from its last whole checkpoint to the same weights, bit by bit.
@@ -161,9 +162,10 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
 
 def _examples(config: TrainConfig, inputs: Inputs, context: Context) -> tuple[Examples, dict[str, int]]:
     """The examples to train on and the counters of how they came about. Raises YieldError when there are none."""
-    qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"])
+    qrels = _qrels(inputs)
     triplets = inputs["triplets"].read(["query_row", "positive_row", "negative_row"])
     chosen, counters = examples(qrels, triplets, config.negatives, config.pairs)
+    counters["pairs.relabelled"] = inputs["promoted"].rows
     if not len(chosen):
         raise YieldError(
             "there is nothing to train on", got=f"{counters['pairs']} pairs in the split train, {len(triplets)} triplets",
@@ -250,7 +252,13 @@ def _bf16(config: TrainConfig, device: str) -> bool:
 def _known(inputs: Inputs) -> Known:
     """What is known to be relevant, in all splits: a document of the test split is no negative either."""
     hashes = [inputs[name].read(["text_hash"])["text_hash"].to_numpy() for name in ("queries", "corpus")]
-    return Known(inputs["qrels"].read(["query_row", "doc_row", "relevance"]), *hashes)
+    return Known(_qrels(inputs), *hashes)
+
+
+def _qrels(inputs: Inputs) -> pa.Table:
+    """What is known to be relevant, what judge promoted included."""
+    qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"])
+    return with_relabelled(qrels, inputs["promoted"].read(["query_row", "doc_row", "source"]))
 
 
 def _texts(source: Source, rows: np.ndarray, prompt: str) -> Texts:

@@ -12,7 +12,7 @@ from pipeline.cli import options
 
 if TYPE_CHECKING:
     from pipeline.config import Configuration
-    from stages.calibration import Point, Sweep
+    from stages.calibration import Evidence, Point, Sweep
     from stages.leakage import Trial
 
 SAYS = {
@@ -41,7 +41,7 @@ SAYS = {
 @click.option(
     "--estimator",
     type=click.Choice(list(SAYS)),
-    help="Default: hidden_positive where a positive can be hidden, else hierarchy.",
+    help="Default: hidden_positive where enough queries have a hidden positive to show the wanted leak rate, else hierarchy.",
 )
 @click.option("--round", "number", type=click.IntRange(min=0), default=0, show_default=True, help="Round of the model.")
 @click.option("--write", is_flag=True, help="Set the threshold in the configuration file.")
@@ -75,11 +75,12 @@ def calibrate(
     chosen = calibration.sweep(judge.filters, filter_)
     mined = Mined.read(inputs)
     config = cast(estimate.EstimateConfig, made.configuration.stages["estimate"])
-    trial = _trial(estimate.trials(config, inputs, mined, judge.comparison), estimator)
+    trial, because = _trial(estimate.trials(config, inputs, mined, judge.comparison), estimator, leak)
+    click.echo(f"{trial.estimator}: {because}", err=True)
     pairs = calibration.Pairs(*mined.pairs(), judge.comparison == "per_positive", sample.negatives)
     points, best = calibration.calibrated(trial, chosen, leak, pairs, upper=by == "high")
     if as_json:
-        click.echo(json.dumps(_as_json(trial, chosen, points, best)))
+        click.echo(json.dumps({**_as_json(trial, chosen, points, best), "because": because}))
     else:
         _print(trial, chosen, points, best)
     if best is None:
@@ -101,15 +102,16 @@ def calibrate(
         )
 
 
-def _trial(found: Sequence[Trial], wanted: str | None) -> Trial:
-    """The estimator that is wanted, else the first that has anything to go by."""
+def _trial(found: Sequence[Trial], wanted: str | None, leak: float) -> Evidence:
+    """The estimator that is wanted, else the one whose evidence will do; and why."""
+    from stages.calibration import Evidence, by_evidence
     from stages.errors import YieldError
 
     usable = {trial.estimator: trial for trial in found if any(block.chosen.any() for block in trial.relevant)}
     if wanted in usable:
-        return usable[wanted]
-    if wanted is None and usable:
-        return next(iter(usable.values()))
+        return Evidence(usable[wanted], "it is asked for")
+    if wanted is None and (best := by_evidence(found, leak)):
+        return best
     raise YieldError(
         "the leak rate cannot be estimated",
         where=f"estimator {wanted}" if wanted else None,

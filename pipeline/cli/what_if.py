@@ -70,7 +70,8 @@ def _tried(made: Runner, number: int) -> dict[str, Any]:
     stages = made.configuration.stages
     judging = memory.run(plan.module("judge"), stages["judge"], made.inputs(Node("judge", number)), made.device, number)
     judged = cast("Source", judging.tables["judged"])
-    inputs = {**made.inputs(Node("sample", number)), "judged": judged}
+    promoted = cast("Source", judging.tables["promoted"])
+    inputs = {**made.inputs(Node("sample", number)), "judged": judged, "promoted": promoted}
     lenient = cast(Any, stages["sample"]).model_copy(update={"min_yield": 0.0})
     sampling = memory.run(plan.module("sample"), cast("Settings", lenient), inputs, made.device, number)
     triplets = cast("Source", sampling.tables["triplets"])

@@ -136,6 +136,15 @@ class Loaded:
         values = self._encode_sorted(items, lengths, role, batch_tokens or self._tokens, log=log)
         return np.asarray(values.cpu().numpy()[inverse])
 
+    def truncated(self, texts: Sequence[str], role: str, prompts: Sequence[str | None] | None = None) -> np.ndarray:
+        """Which texts are longer than `max_tokens`, prompts included, so that `encode` cuts them: bool (n,)."""
+        own = prompts if prompts is not None else [None] * len(texts)
+        limit = self.max_tokens
+        items = [
+            (self.prompts[role] if prompt is None else prompt, text) for prompt, text in zip(own, texts, strict=True)
+        ]
+        return np.zeros(len(items), dtype=bool) if limit is None else self._lengths(items) > limit
+
     def _encode_sorted(
         self, items: _Items, lengths: np.ndarray, role: str, budget: int, *, log: Callable[[str], None] | None
     ) -> torch.Tensor:

@@ -36,9 +36,8 @@ def _similarity(corpus: Documents, pairs: Pairs) -> np.ndarray:
     rows, place = np.unique(pairs.positive, return_inverse=True)
     positives = np.concatenate(list(corpus.vectors(blocks(rows)))) if len(rows) else np.empty((0, 0))
     wanted = blocks(np.unique(pairs.document))
-    for block, vectors, of_block in zip(
-        wanted, corpus.vectors(wanted), by_document(pairs.document, wanted), strict=True
-    ):
+    for block, vectors, found in zip(wanted, corpus.vectors(wanted), by_document(pairs.document, wanted), strict=True):
+        of_block = found[np.argsort(place[found], kind="stable")]  # by document it would be a block for each
         i = np.searchsorted(block, pairs.document[of_block])
         similarity[of_block] = score_pairs(vectors, positives, i, place[of_block])
     return similarity

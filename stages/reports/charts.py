@@ -112,7 +112,7 @@ def intervals(title: str, x_label: str, rows: Sequence[Interval]) -> Markup:
     low, high = min(row.low for row in rows), max(row.high for row in rows)
     margin = (high - low) * 0.06 or 0.01
     ticks = nice_ticks(low - margin, high + margin, 5)
-    left, step = 128, 26
+    left, step = max(128, 18 + 7 * max(len(row.label) for row in rows)), 26
     bottom = 10 + step * len(rows)
 
     def x(value: float) -> float:

@@ -98,14 +98,15 @@ def read(inputs: Mapping[str, Source], queries: int) -> Mined:
     sampled = chosen.num_rows if _per_positive(judged) else len(_distinct(query, negative))
     got = np.unique(_key(query, positive), return_counts=True)[1]
     sampled_per_pair = np.bincount(got, minlength=1)
-    sampled_per_pair[0] = positives.rows - len(got)
+    without = int(np.count_nonzero(inputs["shortfall"].read(["got"])["got"].to_numpy() == 0))
+    sampled_per_pair[0] = without
     filters = _order(judged, verdicts)
     return Mined(
         candidates=judged.rows,
         steps=_steps(judged.rows, verdicts, filters, sampled),
         verdicts={name: verdicts[name] for name in [*filters, KEPT]},
         triplets=triplets.rows,
-        pairs=positives.rows,
+        pairs=len(got) + without,
         short=inputs["shortfall"].rows,
         edges=edges,
         scores=scores,

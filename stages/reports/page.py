@@ -15,6 +15,7 @@ from markupsafe import Markup
 from stages.reports import charts
 from stages.reports.charts import Interval, Series
 from stages.reports.figures import Comparison, Mean, system_label
+from stages.reports.leaks import Leaks
 from stages.reports.mining import Candidate, Mined, Shown
 
 _POINTS = 400
@@ -50,6 +51,7 @@ class Round:
     mined: Mined | None
     training: Training | None
     index: Mapping[str, Any]
+    leaks: Sequence[Leaks] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def render(page: Page) -> str:
         headlines=[_headline(page, split) for split in page.splits],
         charts={round.number: _charts(round) for round in page.rounds},
         p_value=_p_value,
+        share=_share,
         label=system_label,
         bar=_bar(page),
     )
@@ -210,6 +213,10 @@ def _bar(page: Page) -> Any:
         return charts.score_bar(candidate.score, low, high, candidate.positive_score, style)
 
     return bar
+
+
+def _share(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.1%}"
 
 
 def _p_value(value: float) -> str:

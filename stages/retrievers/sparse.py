@@ -67,7 +67,7 @@ class Sparse(Member):
             with collection.progress(f"{self.label or self.name}: {role}", len(texts)) as bar:
                 for start in range(0, len(texts), _BLOCK):
                     block = texts[start : start + _BLOCK]
-                    truncated += _truncated(model, block)
+                    truncated += _truncated(model, block, role)
                     blocks.append(self._rows(encode, block))
                     bar.advance(len(block))
             matrix = vstack(blocks, format="csr")
@@ -140,10 +140,12 @@ def _matrix(arrays: dict[str, np.ndarray], role: str) -> Any:
     return csr_matrix((data.astype(np.float64), indices, indptr), shape=tuple(arrays[f"{role}.shape"]))
 
 
-def _truncated(model: Any, texts: Sequence[str]) -> int:
-    """How many texts are longer than the model takes."""
+def _truncated(model: Any, texts: Sequence[str], role: str) -> int:
+    """How many texts are longer than the model takes, the prompt that it was saved with included."""
     limit = getattr(model, "max_seq_length", None)
     if limit is None or limit > 10**9:
         return 0
-    ids = model.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+    names = ("query",) if role == "queries" else ("document", "passage", "corpus")
+    prompt = next((model.prompts[name] for name in names if name in model.prompts), "") or ""
+    ids = model.tokenizer([prompt + text for text in texts], truncation=False, verbose=False)["input_ids"]
     return sum(len(each) > limit for each in ids)

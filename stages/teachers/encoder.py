@@ -23,6 +23,9 @@ from stages.spec import Cache, Source
 from stages.teachers._teacher import Labelled
 from stages.teaching import Log, Pairs, Scored, blocks, documents
 
+TRUNCATED = "truncated"
+"""The column of the cache that says which texts were cut."""
+
 BLOCK = 1_024
 """Texts that are encoded together."""
 
@@ -37,6 +40,10 @@ class LoadedEncoder(Protocol):
         self, texts: Sequence[str], role: str, prompts: Sequence[str | None] | None = None, *, log: Log | None = None
     ) -> np.ndarray:
         """Embeddings float32 (n, d); `role` is query or document, `prompts` gives a text its own prompt."""
+        ...
+
+    def truncated(self, texts: Sequence[str], role: str, prompts: Sequence[str | None] | None = None) -> np.ndarray:
+        """Which of these texts are too long for the model, and are cut: bool (n,)."""
         ...
 
 
@@ -86,30 +93,34 @@ class _Scorer:
         document, document_place = np.unique(pairs.doc_row, return_inverse=True)
         if not len(query):
             return Scored(np.empty(0), np.empty(0, dtype=bool))
-        asked = self._vectors(pairs.queries, "query", query)
-        answers = self._vectors(pairs.corpus, "document", document)
+        asked, long_query = self._vectors(pairs.queries, "query", query)
+        answers, long_document = self._vectors(pairs.corpus, "document", document)
         values = score_pairs(asked, answers, query_place, document_place)
-        return Scored(values, np.zeros(len(values), dtype=bool))
+        return Scored(values, long_query[query_place] | long_document[document_place])
 
-    def _vectors(self, source: Source, role: str, rows: np.ndarray) -> np.ndarray:
-        """Vectors float32 (m, d) of the rows (m,), which ascend."""
+    def _vectors(self, source: Source, role: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors float32 (m, d) of the rows (m,), which ascend, and which of their texts were cut: bool (m,)."""
         columns = ["text", "prompt"] if role == "query" else ["title", "text"]
-        found = []
+        found, long = [], []
         for place, block in enumerate(blocks(source, columns, BLOCK)):
             low, high = np.searchsorted(rows, [place * BLOCK, (place + 1) * BLOCK])
             if high > low:
-                found.append(self._block(block, role)[rows[low:high] - place * BLOCK])
-        return np.concatenate(found)
+                vectors, truncated = self._block(block, role)
+                found.append(vectors[rows[low:high] - place * BLOCK])
+                long.append(truncated[rows[low:high] - place * BLOCK])
+        return np.concatenate(found), np.concatenate(long)
 
-    def _block(self, block: pa.Table, role: str) -> np.ndarray:
-        """Vectors of a block, from the cache or from the encoder: float32 (b, d)."""
+    def _block(self, block: pa.Table, role: str) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of a block, from the cache or from the encoder, float32 (b, d); and which texts were cut, bool (b,)."""
         texts = block["text"].to_pylist() if role == "query" else documents(block)
         prompts = block["prompt"].to_pylist() if role == "query" else [None] * len(texts)
-        key = hashlib.sha256(json.dumps([role, texts, prompts]).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([role, texts, prompts, TRUNCATED]).encode()).hexdigest()
         stored = self.cache.read(f"{self.cached}/{key}")
         if stored is not None and stored.num_rows == len(texts):
-            return matrix(stored)
+            return matrix(stored), stored[TRUNCATED].to_numpy()
         self.loaded = self.loaded or self.load()
         vectors = self.loaded.encode(texts, role, prompts, log=self.log)
-        self.cache.add(f"{self.cached}/{key}", vector_table(np.arange(len(texts), dtype=np.int32), vectors))
-        return vectors
+        truncated = self.loaded.truncated(texts, role, prompts)
+        table = vector_table(np.arange(len(texts), dtype=np.int32), vectors)
+        self.cache.add(f"{self.cached}/{key}", table.append_column(TRUNCATED, pa.array(truncated)))
+        return vectors, truncated

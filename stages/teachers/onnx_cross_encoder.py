@@ -88,7 +88,9 @@ def _session(path: Path, threads: int | None) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception for each way in which a file is wrong
-        raise ArtefactError("the model cannot be loaded", where=str(path), got=str(error).splitlines()[0]) from None
+        raise ArtefactError(
+            "the model cannot be loaded", where=str(path), got=(str(error).splitlines() or [""])[0]
+        ) from None
     names = [each.name for each in session.get_inputs()]
     outputs = session.get_outputs()
     if not {"input_ids"} <= set(names) <= set(INPUTS) or len(outputs) != 1:

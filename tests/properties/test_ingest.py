@@ -20,9 +20,7 @@ AWKWARD = st.sampled_from(
     ["", " ", "NA", "null", "1e5", "0001", "1", "../x", "a\tb", "a\nb", '"', '"a"', "\u2028", "\ud800", "é"]
 )
 TEXT = ANY | AWKWARD
-SETTINGS = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+SETTINGS = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 def lines(rows: list[dict[str, Any]], ascii_only: bool) -> bytes:

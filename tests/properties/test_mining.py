@@ -5,7 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import mine, search
@@ -32,7 +32,6 @@ def tables(result: Result) -> tuple[Any, Any]:
     return result["candidates"].combine_chunks(), result["positives"].combine_chunks()
 
 
-@settings(max_examples=60, deadline=None)
 @given(problems(), st.integers(1, 70))
 def test_candidates_are_those_of_brute_force(problem: Any, depth: int) -> None:
     q, c, triples = problem
@@ -56,7 +55,6 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path
     return inputs, folder, tables(result)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 50), st.integers(1, 50), st.sampled_from([1, 2]), st.sampled_from([1, 5, 512]))
 def test_shards_blocks_and_threads_change_nothing(real: Any, shard: int, block: int, threads: int, pairs: int) -> None:
     inputs, folder, expected = real
@@ -72,7 +70,6 @@ def test_shards_blocks_and_threads_change_nothing(real: Any, shard: int, block: 
     assert found[1].equals(expected[1])
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 60))
 def test_a_shallower_search_is_the_beginning_of_a_deeper_one(real: Any, depth: int) -> None:
     inputs, folder, _ = real

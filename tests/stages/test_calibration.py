@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from stages import calibration, hiding
-from stages.calibration import Pairs, choose, curve, sweep, thresholds
+from stages.calibration import Pairs, by_evidence, choose, curve, needed, sweep, thresholds
 from stages.errors import ConfigError
 from stages.hiding import Mined
-from stages.leakage import Block, Trial
+from stages.leakage import Block, Trial, wilson
 from stages.registry import build
 from tests.judging_world import members, world
 from tests.leak_world import draw
@@ -105,3 +105,42 @@ def test_names_of_thresholds():
         sweep(RULES, "relative_margn")
     with pytest.raises(ConfigError, match="which threshold"):
         sweep((build("filters", "known_positive", {}),), None)
+
+
+@pytest.mark.parametrize("leak", [0.01, 0.05, 0.3, 0.9])
+def test_so_many_are_needed_to_show_a_rate(leak):
+    n = needed(leak)
+    assert wilson(0.0, n)[1] <= leak
+    assert n == 1 or wilson(0.0, n - 1)[1] > leak
+
+
+def test_the_estimator_is_chosen_by_its_evidence():
+    def trial(name: str, queries: range) -> Trial:
+        mined = Mined.read(
+            world(200, {q: {"positives": {q: 1.0}, "found": {100 + q: 0.5}} for q in range(90)}).inputs()
+        )
+        [block] = hiding.unlabelled(mined, "least_positive", complete=False)
+        rows = np.isin(block.candidates.query_row, list(queries))
+        return Trial(name, (Block(block.candidates, rows, np.zeros(len(rows), bool)),), ())
+
+    def chosen(hidden: int, relatives: int, leak: float) -> str:
+        found = [trial("hidden_positive", range(hidden)), trial("hierarchy", range(relatives))]
+        return by_evidence(found, leak).trial.estimator
+
+    assert needed(0.05) == 73
+    assert chosen(73, 90, 0.05) == "hidden_positive"
+    assert chosen(72, 90, 0.05) == "hierarchy"
+    assert chosen(3, 73, 0.05) == "hierarchy"
+    assert chosen(72, 90, 0.1) == "hidden_positive"
+    assert chosen(30, 20, 0.05) == "hidden_positive"  # neither will do: the one with more
+    assert chosen(20, 30, 0.05) == "hierarchy"
+    assert by_evidence([trial("hidden_positive", range(0))], 0.05) is None
+    because = by_evidence([trial("hidden_positive", range(5)), trial("hierarchy", range(80))], 0.05).because
+    assert because == "it has 80 queries, and 73 are needed to show a leak rate of 0.05; hidden_positive has 5"
+
+
+def test_queries_with_one_text_are_one_piece_of_evidence():
+    each = world(40, {q: {"positives": {q: 1.0}, "found": {20 + q: 0.5}, "text": 7} for q in range(10)})
+    [block] = hiding.unlabelled(Mined.read(each.inputs()), "least_positive", complete=False)
+    trial = Trial("hidden_positive", (Block(block.candidates, block.chosen, np.zeros(10, bool)),), ())
+    assert by_evidence([trial], 0.5).because.startswith("it has the most evidence, 1 queries")

@@ -180,3 +180,14 @@ def test_read_as_one_table_rank_follows_rank(tmp_path: Path, comparison: Any) ->
     assert [(r["verdict"], r["doc_row"]) for r in rows] == [tuple(r.values()) for r in named.to_pylist()]
     batched = [row for batch in both.batches(["rank"], rows=7) for row in batch.to_pylist()]
     assert [r["rank"] for r in batched] == [r["rank"] for r in rows]
+
+
+def test_an_approximate_index_is_searched_no_deeper_than_its_recall_was_measured(tmp_path: Path) -> None:
+    q, c, triples = problem(9)
+    shallow = judged(inputs_for(q, c, triples, tmp_path), tmp_path, JudgeConfig(filters=(RelativeMargin(margin=0.1),)), DEPTH, 4)  # fmt: skip
+    index = shallow["corpus.faiss"]
+    recall = {**index.facts["recall"], "depth": 17}
+    index.facts = {**index.facts, "exact": False, "recall": recall}
+    result = run(deepen, DeepenConfig(wanted=5, limit=60), shallow, tmp_path)
+    assert max(r["rank"] for r in result.rows("deepened")) == 17
+    assert "searches no deeper than rank 17, where the index's recall was measured, and not to 60" in result.messages

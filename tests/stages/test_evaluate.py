@@ -11,9 +11,10 @@ import pytest
 
 from stages import evaluate
 from stages.arrays import matrix, vector_table
-from stages.errors import ConfigError, InputError
+from stages.errors import ConfigError, InputError, YieldError
 from stages.evaluate import EvaluateConfig
 from stages.retrievers.bm25 import Bm25
+from stages.search import check_depth
 from stages.settings import parse
 from tests.support import File, Result, run, source, table
 
@@ -40,6 +41,7 @@ def exact_search(monkeypatch: pytest.MonkeyPatch) -> None:
         return SimpleNamespace(search=search)
 
     found: dict[str, Any] = {
+        "check_depth": check_depth,
         "gather": lambda vectors, wanted: (matrix(vectors.read())[rows] for rows in wanted),
         "open_corpus": open_corpus,
     }
@@ -257,3 +259,19 @@ def test_a_real_index_gives_what_the_oracle_gives(tmp_path: Path, monkeypatch: p
     result = run(evaluate, CONFIG, {**inputs, **built.inputs()}, tmp_path / "faiss")
     assert result["hits"].equals(oracle["hits"])
     assert result["metrics"].equals(oracle["metrics"])
+
+
+def test_an_approximate_index_is_not_searched_deeper_than_its_recall_was_measured(tmp_path: Path) -> None:
+    inputs = data()
+    index = File(tmp_path, {"exact": False, "rows": DOCS, "recall": {"depth": 39}})
+    with pytest.raises(YieldError, match="depth of 40") as error:
+        run(evaluate, CONFIG, {**inputs, "corpus.faiss": index}, tmp_path)
+    assert error.value.where == "evaluate.depth"
+    assert "39 documents" in str(error.value)
+    assert "index.recall_depth = 40" in str(error.value)
+    for facts in ({"exact": False, "rows": DOCS, "recall": {"depth": 40}}, {"exact": True}):
+        index = File(tmp_path, {**inputs["corpus.faiss"].facts, **facts})
+        assert run(evaluate, CONFIG, {**inputs, "corpus.faiss": index}, tmp_path)["hits"].num_rows
+    whole = CONFIG.model_copy(update={"depth": 10 * DOCS})
+    index = File(tmp_path, {"exact": False, "rows": DOCS, "recall": {"depth": DOCS}})
+    assert run(evaluate, whole, {**inputs, "corpus.faiss": index}, tmp_path)["hits"].num_rows

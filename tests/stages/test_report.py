@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import report
+from stages import estimate, judge, report
 from stages.errors import ArtefactError
+from stages.estimate import EstimateConfig
+from stages.judge import JudgeConfig
 from stages.report import ReportConfig
+from stages.reports.leaks import Leak
+from tests.judging_world import judgement, world
 from tests.support import File, Result, run, source, table
 
 HOSTILE = "</title><script>alert('x')</script><img src=http://evil.example/x onerror=alert(1)> & \"quoted\""
@@ -490,10 +494,76 @@ def test_a_round_in_which_nothing_survives_is_shown(tmp_path: Path) -> None:
     inputs = data()
     for name in ("judged", "triplets"):
         inputs[f"round-00/{name}"] = source(table(name, []))
+    pairs = inputs["round-00/positives"].read().to_pylist()
+    starved = [{**pair, "wanted": 3, "got": 0} for pair in pairs]
+    inputs["round-00/shortfall"] = source(table("shortfall", starved))
     page = parsed(run(report, ReportConfig(), inputs, tmp_path))
     assert listed(page.one("article", data_query="Q0"), "kept") == []
     assert [t.text for t in page.one("svg", aria_label="Queries by negatives kept").all("title")] == ["0: 6"]
     assert [t.text for t in page.one("svg", aria_label="Pairs by negatives sampled").all("title")] == ["0: 12"]
+
+
+def estimated(tmp_path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A report's inputs with the estimates of a real trial in round 0, and these estimates."""
+    chance = np.random.default_rng(3)
+    queries = {}
+    for q in range(40):
+        scores = {50 * q + d: float(s) for d, s in enumerate(np.sort(chance.normal(0.5, 0.1, 20))[::-1])}
+        queries[q] = {"positives": {d: s for d, s in scores.items() if d % 4 == 0}, "found": scores}
+    inputs = world(2000, queries, qrels=[judgement(q, 50 * q + 1, 0) for q in range(40)]).inputs()
+    inputs |= run(judge, JudgeConfig(), inputs, tmp_path / "judge").inputs()
+    made = run(estimate, EstimateConfig(), inputs, tmp_path / "estimate")
+    return {**data(), "round-00/estimates": made.tables["estimates"]}, made.rows("estimates")
+
+
+def test_what_leaks_stands_beside_what_is_thrown_away(tmp_path: Path) -> None:
+    inputs, rows = estimated(tmp_path)
+    result = run(report, ReportConfig(), inputs, tmp_path)
+    page = parsed(result)
+    overall = [r for r in rows if r["band"] == "overall" and r["estimator"] == "hidden_positive"]
+    shown = {
+        row.one("th").text: [cell.text for cell in row.all("td")]
+        for row in page.one("table", data_estimator="hidden_positive").one("tbody").all("tr")
+    }
+    assert list(shown) == ["known_positive", "same_text", "relative_margin", "all together"]
+    assert 0 < overall[-1]["leaked"] < overall[-1]["hidden"]
+    for row, cells in zip(overall, shown.values(), strict=True):
+        assert cells[:3] == [
+            f"{row['rate']:.1%} {row['low']:.1%} – {row['high']:.1%}",
+            f"{row['leaked']} of {row['hidden']}",
+            f"{row['unjudged_dropped'] / row['unjudged']:.1%}",
+        ]
+        graded = [f"{row['negatives_dropped'] / row['negatives']:.1%}"] if row["negatives"] else []
+        assert cells[3:] == graded
+    for name, band in (("Leak rate by rank", "rank"), ("Leak rate by distance to the positive", "gap")):
+        dots = page.one("svg", aria_label=name).all("title")
+        wanted = [r for r in rows if (r["band"], r["filter"]) == (band, "all") and r["hidden"]]
+        assert [dot.text.partition(": ")[2][:6] for dot in dots] == [f"{r['rate']:.4f}" for r in wanted]
+    flat = json.loads(result.files["metrics.json"].read_text())
+    assert flat["round-00.estimate.hidden_positive.leak"] == overall[-1]["rate"]
+    assert flat["round-00.estimate.hidden_positive.hidden"] == overall[-1]["hidden"]
+    assert not page.all("table", data_estimator="hierarchy")
+
+
+def test_estimates_without_anything_to_go_by_are_left_out(tmp_path: Path) -> None:
+    inputs, rows = estimated(tmp_path)
+    nothing = [{**r, "queries": 0, "hidden": 0, "leaked": 0, "rate": None, "low": None, "high": None} for r in rows]
+    page = parsed(
+        run(report, ReportConfig(), {**inputs, "round-00/estimates": source(table("estimates", nothing))}, tmp_path)
+    )
+    assert not page.all("table", class_="leaks")
+
+
+@pytest.mark.parametrize(
+    ("band", "lower", "upper", "says"),
+    [
+        ("rank", 1.0, 6.0, "rank 1–5"), ("rank", 101.0, None, "rank 101 on"), ("rank", 3.0, 4.0, "rank 3"),
+        ("gap", None, -0.1, "gap < -10%"), ("gap", 0.05, 0.1, "gap 5% to 10%"), ("gap", 0.2, None, "gap ≥ 20%"),
+    ],
+)  # fmt: skip
+def test_bands_in_words(band: str, lower: float | None, upper: float | None, says: str) -> None:
+    leak = Leak("all", band, lower, upper, *[0] * 2, *[None] * 5)
+    assert leak.says == says
 
 
 def test_a_long_log_is_drawn_as_means(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_what_is_missing_is_reported_and_never_filled_up():
         "pairs_empty": 2,
         "triplets": 3,
         "kept_not_finite": 0,
+        "kept_relabelled": 0,
     }
     assert result.messages == ["3 of 4 (query, positive) pairs get fewer than 2 negatives"]
 

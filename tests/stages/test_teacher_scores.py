@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 
 from stages import judge
@@ -149,5 +150,11 @@ def test_nothing_is_promoted_unless_asked():
 
 
 def test_words_in_common():
-    assert shared(frozenset("abcd"), frozenset("abce")) == 3 / 5
-    assert shared(frozenset(), frozenset()) == 0
+    texts = ["a b c d", "A  b c e e", "", "é", "x y"]
+    pairs = [(i, j) for i in range(5) for j in range(5)]
+    words = [set(text.lower().split()) for text in texts]
+    expected = [len(words[i] & words[j]) / max(1, len(words[i] | words[j])) for i, j in pairs]
+    assert shared(texts, *np.array(pairs).T).tolist() == expected
+    assert expected[1] == 3 / 5
+    assert shared(["", ""], np.array([0]), np.array([1])).tolist() == [0]
+    assert shared([], np.array([], np.int64), np.array([], np.int64)).tolist() == []

@@ -104,6 +104,7 @@ def inputs(
             }
             for q, p, n in negatives
         ],
+        "promoted": [],
     }  # fmt: skip
     return {name: support.source(support.table(name, values)) for name, values in rows.items()}
 

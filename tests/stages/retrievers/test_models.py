@@ -10,7 +10,7 @@ import pytest
 from stages.errors import ResourceError
 from stages.retrievers.encoder import Encoder
 from stages.retrievers.sparse import Sparse
-from tests.models import BERT_TINY, folder, static
+from tests.models import BERT_TINY, corpus, folder, queries, static, tiny
 from tests.reference import inner
 from tests.retrieval_world import DOCUMENTS, QUERIES, collection, hits
 
@@ -55,10 +55,14 @@ def test_a_killed_search_finds_what_was_encoded(splade: Path, tmp_path: Path) ->
 
 
 def test_texts_that_are_cut_are_counted(splade: Path, tmp_path: Path) -> None:
-    from tests.models import corpus
-
     long = corpus([*DOCUMENTS, "bone " * 600])
     assert Sparse(model=str(splade)).open(collection(tmp_path, corpus=long)).counts == {"truncated": 1}
+    model = tiny(max_tokens=12)
+    asked = queries([*QUERIES[:4], "bone " * 20])
+    found = Encoder(encoder=model).open(collection(tmp_path / "dense", corpus=long, queries=asked))
+    assert found.counts == {"truncated": 2}
+    again = Encoder(encoder=model).open(collection(tmp_path / "dense", corpus=long, queries=asked))
+    assert again.counts == {"truncated": 2}
 
 
 def test_sparse_is_known_by_its_weights(splade: Path) -> None:
