@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     import duckdb
 
 FORMAT = "v1.4.0"  # the oldest DuckDB that opens the file
-MERGED = {"deepened": "judged"}  # stored tables that continue another one
+MERGED = {
+    "deepened": "judged",
+    "guard_metrics": "metrics",
+    "guard_comparisons": "comparisons",
+}  # stored tables that continue another one
 RAW_NAMES = {"triplets": "triplet_rows"}  # stored tables whose name a joined view takes
 
 

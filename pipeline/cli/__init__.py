@@ -27,6 +27,7 @@ STAGES = {
     "export": "Write files that other trainers load.",
     "train": "Train the retriever on the triplets.",
     "evaluate": "Measure retrieval on held-out queries.",
+    "guard": "Measure what training cost on other collections.",
     "report": "Write the report page and metrics.json.",
 }
 
