@@ -206,7 +206,7 @@ def test_collections_are_shards_and_without_any_nothing_is_loaded(tmp_path: Path
     [
         ({"test": b"q0-1\tnowhere\t1\n"}, {}, "documents or queries that are not there"),
         ({"test": b"nobody\t0-0\t1\n"}, {}, "documents or queries that are not there"),
-        ({"test": b"q0-1\t0-0\tmany\n"}, {}, "many"),
+        ({"test": b"q0-1\t0-0\t1\nq0-2\t0-0\tmany\n"}, {}, "many"),
         ({"test": b"q0-1\t0-0\t0\n"}, {}, "no query of the split 'test' has a relevant document"),
         ({"test": b"q0-1\t0-0\t1\nq0-1\t0-0\t2\n"}, {}, "the relevance is 2, and for the same document 1"),
         ({}, {"split": "train"}, "splits of the queries: dev, test"),
