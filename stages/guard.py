@@ -74,7 +74,7 @@ class GuardConfig(Measures):
 
 def shards(config: GuardConfig, inputs: Inputs) -> tuple[Shard, ...]:
     """A shard for each collection, by name."""
-    return tuple(Shard(name, 0) for name in sorted(config.collections))
+    return tuple(Shard(name, i) for i, name in enumerate(sorted(config.collections)))
 
 
 def external(config: GuardConfig, inputs: Inputs, device: str) -> Mapping[str, str]:

@@ -49,7 +49,9 @@ def world(folder: Path, **changes: bytes) -> Path:
 def own(queries: list[str], documents: list[str], pairs: list[tuple[int, int]], split: str = "train") -> dict[str, Any]:
     """The collection that is trained on."""
     rows = {
-        "corpus": [{"row": i, "doc_id": f"d{i}", "text": t, "text_hash": text_hash(t)} for i, t in enumerate(documents)],
+        "corpus": [
+            {"row": i, "doc_id": f"d{i}", "text": t, "text_hash": text_hash(t)} for i, t in enumerate(documents)
+        ],
         "queries": [
             {"row": i, "query_id": f"q{i}", "text": t, "split": split, "source": "given", "text_hash": text_hash(t)}
             for i, t in enumerate(queries)
@@ -196,7 +198,7 @@ def test_collections_are_shards_and_without_any_nothing_is_loaded(tmp_path: Path
     one = {"dataset": {"name": "beir", "path": str(folder)}, "split": "dev"}
     both = parse(GuardConfig, {"collections": {"b": one, "a-1": one}, "encoder": tiny, **MEASURES}, "guard")
     result = run(guard, both, OWN, tmp_path / "out")
-    assert result.shards == ["a-1-00000", "b-00000"]
+    assert result.shards == ["a-1-00000", "b-00001"]
     assert by_query(result, "nDCG", "b") == by_query(result, "nDCG", "a-1")
     assert run(guard, GuardConfig(), OWN, tmp_path / "none").tables == {}
 
