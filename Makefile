@@ -10,7 +10,7 @@ export HARDROCK_WORKSPACE := $(WORKSPACE)
 export HARDROCK_DEVICE := $(or $(DEVICE),auto)
 export HARDROCK_LIMIT := $(LIMIT)
 
-STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate report
+STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate guard report
 
 .DEFAULT_GOAL := all
 .PHONY: all help setup $(STAGES) round compare status plan verify test test-faults lint bench bench-mining sql clean
@@ -46,6 +46,7 @@ sample: setup ## negatives among what was kept
 export: setup ## files that other trainers load
 train: setup ## triplets → a trained retriever
 evaluate: setup ## retrieval on held-out queries, before and after
+guard: setup ## what training cost on other collections, where any are given
 report: setup ## one HTML page and metrics.json
 $(STAGES):
 	@$(HARDROCK) $@

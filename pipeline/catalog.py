@@ -4,9 +4,11 @@
     corpus_vectors, query_vectors, candidates, positives,         one table over all rounds, `round` first
     teacher_scores, judged (with deepened), promoted,
     estimates, triplet_rows, shortfall, hits, metrics,
-    comparisons, training_log
+    comparisons (both with those of guards), guard_queries,
+    training_log
     compare                                                       the arms of `hardrock compare`
     negatives, dropped, triplets                                  joined with ids and texts
+    churn, churn_by_query                                         training negatives against those of the round before
     show_query(id), drop_reasons()                                macros: FROM show_query('…')
 
 The file holds no data, only absolute paths: it works from any folder and with any client, and is written anew when a stage
@@ -32,7 +34,11 @@ if TYPE_CHECKING:
     import duckdb
 
 FORMAT = "v1.4.0"  # the oldest DuckDB that opens the file
-MERGED = {"deepened": "judged"}  # stored tables that continue another one
+MERGED = {
+    "deepened": "judged",
+    "guard_metrics": "metrics",
+    "guard_comparisons": "comparisons",
+}  # stored tables that continue another one
 RAW_NAMES = {"triplets": "triplet_rows"}  # stored tables whose name a joined view takes
 
 
@@ -104,6 +110,40 @@ VIEWS = (
         JOIN queries q ON q.row = t.query_row
         JOIN corpus p ON p.row = t.positive_row
         JOIN corpus n ON n.row = t.negative_row""",
+    ),
+    View(
+        "churn_by_query",
+        ("triplet_rows", "queries"),
+        "for each query, how its training negatives differ from those of the round before, counted for each positive",
+        """
+        WITH rows AS (SELECT DISTINCT round, query_row, positive_row, negative_row FROM triplet_rows),
+        mined AS (SELECT DISTINCT round FROM rows),
+        later AS (SELECT round FROM mined WHERE round - 1 IN (SELECT round FROM mined)),
+        either AS (
+            SELECT round, query_row, positive_row, negative_row, 1 AS here, 0 AS there FROM rows
+            UNION ALL SELECT round + 1, query_row, positive_row, negative_row, 0, 1 FROM rows
+        ),
+        negatives AS (
+            SELECT round, query_row, positive_row, negative_row, max(here) AS here, max(there) AS there
+            FROM either WHERE round IN (SELECT round FROM later) GROUP BY ALL
+        )
+        SELECT n.round, q.query_id, q.text AS query, sum(here)::BIGINT AS negatives, sum(there)::BIGINT AS before,
+            sum(here * there)::BIGINT AS shared, (sum(here) - sum(here * there)) / nullif(sum(here), 0) AS new,
+            sum(here * there) / count(*) AS jaccard, n.query_row
+        FROM negatives n JOIN queries q ON q.row = n.query_row
+        GROUP BY n.round, n.query_row, q.query_id, q.text""",
+    ),
+    View(
+        "churn",
+        ("triplet_rows", "queries"),
+        "how the training negatives of each round differ from those of the round before: share that is new, mean Jaccard, "
+        "queries that had none before (gained) or have none now (lost)",
+        """
+        SELECT round, round - 1 AS against_round, sum(negatives)::BIGINT AS negatives, sum(before)::BIGINT AS before,
+            sum(shared)::BIGINT AS shared, (sum(negatives) - sum(shared)) / nullif(sum(negatives), 0) AS new,
+            avg(jaccard) AS jaccard, count(*) FILTER (before = 0) AS queries_gained,
+            count(*) FILTER (negatives = 0) AS queries_lost
+        FROM churn_by_query GROUP BY round ORDER BY round""",
     ),
     View(
         "show_query(id)",

@@ -1,7 +1,7 @@
 """A TOML file → frozen typed models, one a stage.
 
     rounds = 1
-    [encoder]                 given to embed and to train
+    [encoder]                 given to embed, to train and to guard
     [ingest] … [report]       a table a stage; what is left out has its default
 
 Unknown keys are errors with a suggestion. What one stage prepares for another follows it (`FOLLOWS`). Relative paths count from the folder of the configuration file.
@@ -19,7 +19,7 @@ from pipeline import plan
 from stages.errors import ConfigError, suggestion
 from stages.settings import Settings, parse
 
-SHARED = {"encoder": ("embed", "train")}
+SHARED = {"encoder": ("embed", "train", "guard")}
 """Tables at the top that become a field of several stages."""
 
 FOLLOWS = {("deepen", "wanted"): ("sample", "negatives")}
@@ -41,7 +41,7 @@ class Configuration:
 
 
 def load(path: Path, overrides: Sequence[str] = (), limit: int | None = None) -> Configuration:
-    """Reads a configuration. `overrides` are `stage.key=value` with a TOML value; `limit` becomes ingest.limit."""
+    """Reads a configuration. `overrides` are `stage.key=value` with a TOML value; `limit` becomes ingest.limit and guard.limit."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -53,7 +53,8 @@ def load(path: Path, overrides: Sequence[str] = (), limit: int | None = None) ->
     for override in overrides:
         _override(tables, override)
     if limit is not None:
-        tables.setdefault("ingest", {})["limit"] = limit
+        for stage in ("ingest", "guard"):
+            tables.setdefault(stage, {})["limit"] = limit
     return _build(tables, path.absolute())
 
 

@@ -1,10 +1,10 @@
 """The stages in order, as data: a newcomer reads this first.
 
-ingest ──→ round 0:  embed → index ─┬→ evaluate            (the untrained model)
+ingest ──→ round 0:  embed → index ─┬→ evaluate, guard     (the untrained model)
 └→ mine → teach → judge → deepen ─┬→ estimate
 └→ sample ─┬→ export
 └→ train
-round 1:  embed → index ─┬→ evaluate            (the trained model)
+round 1:  embed → index ─┬→ evaluate, guard     (the trained model)
 └→ mine → …            (only when another round is asked for)
 report reads every round
 """
@@ -24,7 +24,7 @@ from stages.spec import Spec
 BEFORE = ("ingest",)
 """Once, before all rounds."""
 
-OPENING = ("embed", "index", "evaluate")
+OPENING = ("embed", "index", "evaluate", "guard")
 """Of every round: what its model makes of the corpus and what that is worth."""
 
 TRAINING = ("mine", "teach", "judge", "deepen", "estimate", "sample", "export", "train")
@@ -33,12 +33,15 @@ TRAINING = ("mine", "teach", "judge", "deepen", "estimate", "sample", "export", 
 AFTER = ("report",)
 """Once, after all rounds."""
 
-STAGES = (*BEFORE, "embed", "index", *TRAINING, "evaluate", *AFTER)
+STAGES = (*BEFORE, "embed", "index", *TRAINING, "evaluate", "guard", *AFTER)
 
 EARLIER = {
     "checkpoint": ("train", "checkpoint", -1),
     "previous_metrics": ("evaluate", "metrics", -1),
     "first_metrics": ("evaluate", "metrics", 0),
+    "previous_guard_metrics": ("guard", "guard_metrics", -1),
+    "first_guard_metrics": ("guard", "guard_metrics", 0),
+    "training_state": ("train", "training_state", -1),
 }
 """Optional inputs, all from an earlier round: stage, its output, and which round: -1 the one before, 0 the first."""
 

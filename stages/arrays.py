@@ -30,8 +30,10 @@ def vector_table(rows: np.ndarray, values: np.ndarray) -> pa.Table:
     )
 
 
-def repeated(value: str, count: int) -> pa.DictionaryArray:
-    """A dictionary column of `count` rows with one value."""
+def repeated(value: str | None, count: int) -> pa.DictionaryArray:
+    """A dictionary column of `count` rows with one value, or with nulls."""
+    if value is None:
+        return pa.nulls(count, pa.dictionary(pa.int32(), pa.string()))
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int32)), pa.array([value]))
 
 

@@ -7,61 +7,19 @@ shard. So a shard's vectors hang on its texts and the model, not on which shards
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from stages.arrays import vector_table
+from stages.encoding import Encoder, LoadedEncoder, resolve
 from stages.errors import InputError
 from stages.registry import OneOf
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
 from stages.text import join_title
-
-
-class LoadedEncoder(Protocol):
-    """A model in memory. `counts` grows with every call: truncated, repeated, halved."""
-
-    counts: dict[str, int]
-
-    @property
-    def dimensions(self) -> int: ...
-
-    @property
-    def max_tokens(self) -> int | None: ...
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        role: str,
-        prompts: Sequence[str | None] | None = None,
-        *,
-        batch_tokens: int | None = None,
-        log: Callable[[str], None] | None = None,
-    ) -> np.ndarray:
-        """Embeddings float32 (n, d); `role` is query or document, `prompts` gives a text its own prompt."""
-        ...
-
-
-class Encoder(Protocol):
-    """A kind of encoder."""
-
-    def fingerprint(self) -> str:
-        """A hash of everything that can change an embedding. Needs no torch."""
-        ...
-
-    def load(self, device: str, precision: str) -> LoadedEncoder: ...
-
-    def with_checkpoint(self, path: Path) -> Encoder:
-        """The same encoder with the weights that a trainer saved."""
-        ...
-
-    def notes(self) -> list[str]:
-        """What a person should know about this encoder's configuration."""
-        ...
 
 
 class EmbedConfig(Settings):
@@ -88,13 +46,6 @@ def shards(config: EmbedConfig, inputs: Inputs) -> tuple[Shard, ...]:
         *cut("corpus_vectors", inputs["corpus"].rows, config.shard_rows),
         *cut("query_vectors", inputs["queries"].rows, config.shard_rows),
     )
-
-
-def resolve(precision: str, device: str) -> str:
-    """The arithmetic that is used: fp32 or bf16."""
-    if precision != "auto":
-        return precision
-    return "bf16" if device.startswith("cuda") else "fp32"
 
 
 def external(config: EmbedConfig, inputs: Inputs, device: str) -> Mapping[str, str]:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from stages.arrays import repeated
 from stages.errors import InputError
+from stages.measuring import QUERIES, Hits, Measures, Topics, Values, compared, earlier, measured, metrics_table, stored
 from stages.registry import Member, OneOf
 from stages.retrievers.bm25 import Bm25
-from stages.schemas import COMPARISONS, HITS, METRICS
-from stages.settings import Settings
-from stages.spec import Context, Inputs, Part, Shard, Source, Spec
-from stages.statistics import bootstrap_interval, randomisation_test
+from stages.schemas import COMPARISONS, HITS
+from stages.spec import Context, Inputs, Part, Shard, Spec
 from stages.text import join_title
-from stages.trec import Measure, escaped, falling, measure, run_lines
+from stages.trec import escaped, falling, run_lines
 
-_QUERIES = 512
-"""Queries measured, and searched by BM25, at a time."""
 _LISTED = 100
 """Ids listed of queries without a relevant document; all are counted."""
 
@@ -49,46 +45,19 @@ def _lexical(value: Any) -> Any:
     raise ValueError('must be a retriever over texts, as in { name = "bm25" }, or false')
 
 
-class EvaluateConfig(Settings):
+class EvaluateConfig(Measures):
     splits: tuple[str, ...] = Field(
         ("test",), min_length=1, description="Splits of the queries to measure. Each costs its own search."
     )
-    depth: int = Field(
-        1000,
-        ge=1,
-        description="Documents retrieved for a query. MAP is over these; more cost time and space in proportion. Beyond the "
-        "depth at which an approximate index was measured (index.recall_depth) the stage refuses.",
-    )
-    ndcg_cutoffs: tuple[int, ...] = Field((10,), description="Ranks at which nDCG is cut off.")
-    mrr_cutoffs: tuple[int, ...] = Field((10,), description="Ranks at which the reciprocal rank is cut off.")
-    recall_cutoffs: tuple[int, ...] = Field((100,), description="Ranks at which recall is cut off.")
-    bootstrap: int = Field(
-        2000, ge=100, description="Resamples of the queries for a 95% interval. More make its ends steadier."
-    )
-    randomisations: int = Field(
-        10_000, ge=100, description="Random sign patterns for a p-value, which is at least 1 / (this + 1)."
-    )
-    seed: int = Field(0, ge=0, description="Seed of resamples and sign patterns.")
     bm25: Annotated[Lexical | None, OneOf("retrievers"), AfterValidator(_lexical)] = Field(
         default_factory=Bm25,
         description="The lexical system to compare with, run in round 0 alone; `false` leaves it out.",
     )
 
-    @model_validator(mode="after")
-    def _cutoffs_within_depth(self) -> EvaluateConfig:
-        cutoffs = (*self.ndcg_cutoffs, *self.mrr_cutoffs, *self.recall_cutoffs)
-        if any(cutoff < 1 or cutoff > self.depth for cutoff in cutoffs):
-            raise ValueError(f"every cutoff must be from 1 to depth ({self.depth})")
-        return self
-
-    def measures(self) -> tuple[Measure, ...]:
-        groups = (("nDCG", self.ndcg_cutoffs), ("MRR", self.mrr_cutoffs), ("Recall", self.recall_cutoffs))
-        return (*(Measure(name, cutoff) for name, cutoffs in groups for cutoff in cutoffs), Measure("MAP", None))
-
 
 SPEC = Spec(
     name="evaluate",
-    version=1,
+    version=2,
     config=EvaluateConfig,
     facts_of=("corpus.faiss",),
     inputs=("corpus", "queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss"),
@@ -96,28 +65,6 @@ SPEC = Spec(
     tables=("metrics", "comparisons", "hits"),
     files=("runs",),
 )
-
-
-@dataclass(frozen=True)
-class Topics:
-    """The queries that are measured, by row: those of the splits that have a relevant document."""
-
-    rows: np.ndarray  # int32 (m,)
-    splits: np.ndarray  # str (m,)
-    relevant: list[dict[int, int]]  # (m,), relevance by document row, all above 0
-
-
-@dataclass(frozen=True)
-class Hits:
-    """What one system found for the topics."""
-
-    system: str
-    rows: np.ndarray  # int32 (m, k), -1 where there is no hit
-    scores: np.ndarray  # float64 (m, k), equal scores by row
-
-
-Values = Mapping[tuple[str, Measure], tuple[np.ndarray, np.ndarray]]
-"""For each split and measure of a system: query rows int32 (n,) in order, and their values float64 (n,)."""
 
 
 def run(config: EvaluateConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
@@ -142,8 +89,8 @@ def _evaluate(config: EvaluateConfig, inputs: Inputs, context: Context, shard: S
     for hits, counted in _systems(config, inputs, context, topics, depth):
         fallen = falling(hits.scores)
         systems.append((hits, fallen))
-        values[hits.system] = _measured(config, context, topics, hits, fallen)
-        tables.append(_metrics(config, context.round, hits.system, values[hits.system]))
+        values[hits.system] = measured(config, context, topics, hits, fallen=fallen, splits=config.splits)
+        tables.append(metrics_table(config, context.round, None, hits.system, values[hits.system]))
         yield Part(shard, tables={"hits": _hits_table(topics, hits)}, counters=counted, last=False)
 
     writer, changed = _run_writer(inputs, topics, systems, context.round)
@@ -209,8 +156,8 @@ def _run_lexical(lexical: Lexical, inputs: Inputs, context: Context, topics: Top
     rows = np.empty((len(queries), depth), dtype=np.int32)
     scores = np.empty((len(queries), depth))
     with context.progress("BM25", len(queries)) as bar:
-        for start in range(0, len(queries), _QUERIES):
-            block = slice(start, start + _QUERIES)
+        for start in range(0, len(queries), QUERIES):
+            block = slice(start, start + QUERIES)
             rows[block], scores[block] = index.search(queries[block], depth)
             bar.advance(len(queries[block]))
     return Hits("bm25", rows, scores), {"bm25.queries_without_hit": int((rows < 0).all(axis=1).sum())}
@@ -222,50 +169,6 @@ def _run_dense(inputs: Inputs, topics: Topics, depth: int) -> Counted:
     corpus = open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"])
     hits = corpus.search(next(gather(inputs["query_vectors"], [topics.rows])), depth)
     return Hits("dense", hits.rows, hits.scores), {f"dense.{name}": count for name, count in hits.counts.items()}
-
-
-def _measured(config: EvaluateConfig, context: Context, topics: Topics, hits: Hits, fallen: np.ndarray) -> Values:
-    measures = config.measures()
-    blocks = []
-    with context.progress(f"measures of {hits.system}", len(topics.rows)) as bar:
-        for start in range(0, len(topics.rows), _QUERIES):
-            block = slice(start, start + _QUERIES)
-            blocks.append(measure(hits.rows[block], fallen[block], topics.relevant[block], measures))
-            bar.advance(len(blocks[-1]))
-    values = np.concatenate(blocks)  # (m, len(measures))
-    parts = {split: topics.splits == split for split in config.splits}
-    return {
-        (split, m): (topics.rows[inside], values[inside, i])
-        for split, inside in parts.items()
-        for i, m in enumerate(measures)
-    }
-
-
-def _metrics(config: EvaluateConfig, round: int, system: str, values: Values) -> pa.Table:
-    """For each split and measure the mean with its interval, then the value of each query."""
-    tables = []
-    for split in config.splits:
-        measures = [m for s, m in values if s == split]
-        low, high = bootstrap_interval(
-            np.stack([values[split, m][1] for m in measures], axis=1), config.bootstrap, config.seed
-        )
-        for i, m in enumerate(measures):
-            rows, each = values[split, m]
-            count = len(rows) + 1
-            nothing = [None] * len(rows)
-            columns = [
-                pa.array(np.full(count, round, dtype=np.int32)),
-                repeated(system, count),
-                repeated(split, count),
-                repeated(m.name, count),
-                pa.array([m.cutoff] * count, pa.int32()),
-                pa.array([None, *rows.tolist()], pa.int32()),
-                pa.array(np.concatenate([[each.mean()], each])),
-                pa.array([low[i], *nothing], pa.float64()),
-                pa.array([high[i], *nothing], pa.float64()),
-            ]
-            tables.append(pa.table(columns, schema=METRICS))
-    return pa.concat_tables(tables)
 
 
 def _hits_table(topics: Topics, hits: Hits) -> pa.Table:
@@ -306,66 +209,14 @@ def _comparisons(config: EvaluateConfig, inputs: Inputs, context: Context, value
     if context.round == 0:
         others += [(0, "bm25", values["bm25"])] if "bm25" in values else []
     else:
-        for name, round in {"first_metrics": 0, "previous_metrics": context.round - 1}.items():
+        for name, round in earlier(context.round, ("first_metrics", "previous_metrics")).items():
             if name not in inputs:
                 context.log(f"evaluate: no metrics of round {round}, so this round is not compared with it")
-            elif not any(round == r for r, _, _ in others):
-                others.append((round, "dense", _stored(inputs[name], "dense")))
-        others += [(0, "bm25", _stored(inputs["first_metrics"], "bm25"))] if "first_metrics" in inputs else []
+            else:
+                others.append((round, "dense", stored(inputs[name], "dense", None)))
+        others += [(0, "bm25", stored(inputs["first_metrics"], "bm25", None))] if "first_metrics" in inputs else []
     rows: list[dict[str, Any]] = []
     for round, system, other in others:
-        rows += _compared(config, context, values["dense"], other, {"against_round": round, "against_system": system})
+        names = {"round": context.round, "against_round": round, "against_system": system}
+        rows += compared(config, context.log, values["dense"], other, names)
     return pa.Table.from_pylist(rows, schema=COMPARISONS)
-
-
-def _stored(metrics: Source, system: str) -> Values:
-    """The values per query of one system in a table of metrics."""
-    table = metrics.read(["system", "split", "measure", "cutoff", "query_row", "value"])
-    table = table.filter(
-        pc.and_(pc.equal(table.column("system").cast(pa.string()), system), pc.is_valid(table.column("query_row")))
-    )
-    names = [table.column(name).cast(pa.string()) for name in ("split", "measure")]
-    cutoffs = table.column("cutoff")
-    keys = list(zip(*(c.to_pylist() for c in (*names, cutoffs)), strict=True))
-    rows, values = table.column("query_row").to_numpy(), table.column("value").to_numpy()
-    places: dict[tuple[str, Measure], list[int]] = {}
-    for i, (split, name, cutoff) in enumerate(keys):
-        places.setdefault((split, Measure(name, cutoff)), []).append(i)
-    return {key: (rows[at], values[at]) for key, at in places.items()}
-
-
-def _compared(
-    config: EvaluateConfig, context: Context, this: Values, other: Values, names: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    for split in config.splits:
-        measures = [m for s, m in this if s == split and (s, m) in other]
-        if not measures:
-            continue
-        rows, here, there = np.intersect1d(
-            this[split, measures[0]][0], other[split, measures[0]][0], return_indices=True
-        )
-        apart = len(this[split, measures[0]][0]) - len(rows)
-        if apart:
-            context.log(
-                f"evaluate: {apart} queries of {split} were not measured in round {names['against_round']} and are not compared"
-            )
-        if not len(rows):
-            continue
-        differences = np.stack(
-            [this[split, m][1][here] - other[split, m][1][there] for m in measures], axis=1
-        )  # (n, measures)
-        low, high = bootstrap_interval(differences, config.bootstrap, config.seed)
-        p_values = randomisation_test(differences, config.randomisations, config.seed)
-        for i, m in enumerate(measures):
-            yield {
-                "round": context.round,
-                **names,
-                "split": split,
-                "measure": m.name,
-                "cutoff": m.cutoff,
-                "difference": float(differences[:, i].mean()),
-                "low": float(low[i]),
-                "high": float(high[i]),
-                "p_value": float(p_values[i]),
-                "queries": len(rows),
-            }

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from stages.deepened import Deepened
 from stages.reports import figures, leaks, mining
-from stages.reports.page import Data, Document, Example, Page, Round, Training, render
+from stages.reports.churn import Churn, churn
+from stages.reports.page import Data, Document, Example, Guard, Page, Round, Training, render
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
 
@@ -41,9 +42,19 @@ SPEC = Spec(
     name="report",
     version=1,
     config=ReportConfig,
-    facts_of=("judged", "corpus.faiss"),
+    facts_of=("judged", "corpus.faiss", "guard_metrics"),
     inputs=("corpus", "queries", "qrels"),
-    every_round=(*MINED, "deepened", "estimates", "metrics", "comparisons", "training_log", "corpus.faiss"),
+    every_round=(
+        *MINED,
+        "deepened",
+        "estimates",
+        "metrics",
+        "comparisons",
+        "guard_metrics",
+        "guard_comparisons",
+        "training_log",
+        "corpus.faiss",
+    ),
     files=("index.html", "metrics.json"),
 )
 
@@ -66,12 +77,11 @@ def _write(text: str, path: Path) -> None:
 
 def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
     by_round = _by_round(inputs)
-    means = [mean for tables in by_round.values() if "metrics" in tables for mean in figures.means(tables["metrics"])]
-    compared = [
-        c for tables in by_round.values() if "comparisons" in tables for c in figures.comparisons(tables["comparisons"])
-    ]
-    splits = sorted({mean.split for mean in means}, key=lambda split: (split != config.split, split))
-    if means and splits[0] != config.split:
+    means = [mean for source in _all(by_round, "metrics", "guard_metrics") for mean in figures.means(source)]
+    compared = [c for source in _all(by_round, "comparisons", "guard_comparisons") for c in figures.comparisons(source)]
+    own = {mean.split for mean in means if mean.collection is None}
+    splits = sorted(own, key=lambda split: (split != config.split, split))
+    if splits and splits[0] != config.split:
         context.log(f"report: nothing was measured on the split {config.split!r}; the page shows {', '.join(splits)}")
     queries = inputs["queries"].rows
     rounds = [
@@ -84,7 +94,45 @@ def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
         )
         for number, tables in by_round.items()
     ]
-    return Page(config.title, _data(inputs), splits, means, compared, rounds, _examples(config, inputs, by_round))
+    return Page(
+        title=config.title,
+        data=_data(inputs),
+        splits=splits,
+        guards=_guards(by_round),
+        means=means,
+        comparisons=compared,
+        rounds=rounds,
+        churn=_churn(by_round),
+        examples=_examples(config, inputs, by_round),
+    )
+
+
+def _all(by_round: Mapping[int, Mapping[str, Source]], *names: str) -> Iterator[Source]:
+    """The tables of these names, those of the first name in every round first."""
+    for name in names:
+        yield from (tables[name] for tables in by_round.values() if name in tables)
+
+
+def _guards(by_round: Mapping[int, Mapping[str, Source]]) -> list[Guard]:
+    """The collections that the last round was measured on, by name."""
+    facts = {name: fact for source in _all(by_round, "guard_metrics") for name, fact in source.facts.items()}
+    return [
+        Guard(
+            name,
+            fact["split"],
+            **{key: fact[key] for key in ("documents", "queries")},
+            **{f"leaked_{key}": fact[f"leaked.{key}"] for key in ("queries", "documents")},
+        )
+        for name, fact in sorted(facts.items())
+    ]
+
+
+def _churn(by_round: Mapping[int, Mapping[str, Source]]) -> list[Churn]:
+    """What changed among the negatives from each round that was mined to the next."""
+    triplets = {number: tables["triplets"] for number, tables in by_round.items() if "triplets" in tables}
+    return [
+        churn(number, source, triplets[number - 1]) for number, source in triplets.items() if number - 1 in triplets
+    ]
 
 
 def _by_round(inputs: Inputs) -> dict[int, dict[str, Source]]:
@@ -182,4 +230,11 @@ def _counts(page: Page) -> dict[str, float]:
             counts |= leak.counts(f"{name}.estimate")
         if round.training and len(round.training.losses):
             counts[f"{name}.training.loss"] = float(round.training.losses[-1])
+    for c in page.churn:
+        names = ("new", "jaccard", "queries_gained", "queries_lost")
+        counts |= {f"{figures.round_name(c.round)}.churn.{name}": getattr(c, name) for name in names}
+    for guard in page.guards:
+        counts |= {
+            f"guard.{guard.name}.{name}": getattr(guard, name) for name in ("leaked_queries", "leaked_documents")
+        }
     return counts

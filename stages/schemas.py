@@ -228,11 +228,12 @@ HITS = pa.schema(
 METRICS = pa.schema(
     [
         _field("round", pa.int32(), "round of the model"),
+        _field("collection", NAME, "name of a guard; null is the collection that is trained on", null=True),
         _field("system", NAME, "dense or bm25"),
         _field("split", NAME, "split of the queries"),
         _field("measure", NAME, "nDCG, MRR, Recall or MAP"),
         _field("cutoff", pa.int32(), "depth; null is the whole run", null=True),
-        _field("query_row", ROW, "null is the mean over queries", null=True),
+        _field("query_row", ROW, "null is the mean over queries; of a guard, row in guard_queries", null=True),
         _field("value", pa.float64(), "0 to 1"),
         _field("low", pa.float64(), "95% interval of a mean, lower end", null=True),
         _field("high", pa.float64(), "95% interval of a mean, upper end", null=True),
@@ -242,6 +243,7 @@ METRICS = pa.schema(
 COMPARISONS = pa.schema(
     [
         _field("round", pa.int32(), "round of the model"),
+        _field("collection", NAME, "name of a guard; null is the collection that is trained on", null=True),
         _field("against_round", pa.int32(), "round that it is compared with"),
         _field("against_system", NAME, "dense or bm25"),
         _field("split", NAME, "split of the queries"),
@@ -254,6 +256,15 @@ COMPARISONS = pa.schema(
         _field("queries", pa.int32(), "queries compared"),
     ]
 )
+
+GUARD_QUERIES = pa.schema(
+    [
+        _field("collection", NAME, "name of the guard"),
+        _field("row", ROW, "position among the queries of this guard that are measured"),
+        _field("query_id", pa.large_string(), "the query's id as it was given"),
+        _field("text", pa.large_string(), "what is encoded"),
+    ]
+)  # ordered by row, one guard after the other
 
 TRAINING_LOG = pa.schema(
     [
@@ -321,6 +332,9 @@ TABLES: dict[str, pa.Schema] = {
     "hits": HITS,
     "metrics": METRICS,
     "comparisons": COMPARISONS,
+    "guard_metrics": METRICS,
+    "guard_comparisons": COMPARISONS,
+    "guard_queries": GUARD_QUERIES,
     "training_log": TRAINING_LOG,
     "compare": COMPARE,
 }

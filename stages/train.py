@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +73,12 @@ class TrainConfig(Settings):
     max_steps: int | None = Field(
         None, ge=1, description="optimizer steps at most, whatever the epochs; the schedule fits them"
     )
+    schedule_rounds: int = Field(
+        1,
+        ge=1,
+        description="rounds that are one training: optimizer, learning rate, order and random numbers go on from round to round, "
+        "with fresh negatives each; a round takes the steps that epochs and max_steps say. 1: each round starts anew",
+    )
     batch_size: int = Field(
         64, ge=2, description="queries a step; more are more in-batch negatives, fewer steps and more memory"
     )
@@ -117,16 +123,17 @@ SPEC = Spec(
     version=1,
     config=TrainConfig,
     inputs=("corpus", "queries", "qrels", "promoted", "triplets"),
-    optional=("checkpoint",),
+    optional=("checkpoint", "training_state"),
     tables=("training_log",),
-    files=("checkpoint",),
+    files=("checkpoint", "training_state"),
     external=external,
     resources=frozenset({"gpu", "memory"}),
 )
 
 
 def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
-    """Yields the trained model as a sentence-transformers folder, and the log of its training.
+    """Yields the trained model as a sentence-transformers folder, and the log of its training; with `schedule_rounds` also
+    the state of the training, for the round that goes on with it.
 
     An example is a pair of a query and a document relevant to it, by the qrels or because judge promoted it, with the first negatives that were sampled for it. A
     step takes `batch_size` examples. Documents that are known to be relevant to a row's query, by row or by text, are
@@ -137,12 +144,13 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         YieldError: there is no pair to train on.
         ConfigError: the loss stops being a number, or the device cannot be used.
     """
-    from stages.training import save
+    from stages.training import carry, save
 
     for shard in context.shards:
         chosen, counters = _examples(config, inputs, context)
         steps = _steps(config, len(chosen))
-        journal, module = _fit(config, inputs, context, chosen, steps)
+        place = _place(config, inputs, context, steps)
+        journal, module = _fit(config, inputs, context, chosen, place)
         table = pa.Table.from_pylist(journal.rows, schema=TRAINING_LOG)
         facts = {
             "rows": len(chosen),
@@ -151,13 +159,17 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
             "epochs": steps / math.ceil(len(chosen) / config.batch_size),
             "loss": journal.rows[-1]["loss"],
             "masked": journal.all_masked / steps,
+            "first_step": place.start + 1,
         }
+        files = {"checkpoint": partial(save, module)}
+        if place.stop < place.steps:
+            files["training_state"] = partial(carry, context.scratch, place.stop)
         if journal.texts_at_limit:
             context.log(
                 f"{journal.texts_at_limit} of {journal.texts} texts reach the limit of tokens; most are cut there"
             )
         counters |= {"texts": journal.texts, "texts.at_token_limit": journal.texts_at_limit}
-        yield Part(shard, {"training_log": table}, {"checkpoint": partial(save, module)}, counters, facts)
+        yield Part(shard, {"training_log": table}, files, counters, facts)
 
 
 def _examples(config: TrainConfig, inputs: Inputs, context: Context) -> tuple[Examples, dict[str, int]]:
@@ -186,8 +198,32 @@ def _steps(config: TrainConfig, rows: int) -> int:
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
+class _Place(NamedTuple):
+    """Where a round stands in its schedule: it takes the optimizer steps after `start` up to `stop`, of `steps` in all."""
+
+    start: int
+    stop: int
+    steps: int
+    carried: Path | None
+    """The state that the round before ended with."""
+
+
+def _place(config: TrainConfig, inputs: Inputs, context: Context, steps: int) -> _Place:
+    """The place of a round of `steps` steps. The rounds of a schedule that are still to come count as long as this one."""
+    number = context.round % config.schedule_rounds
+    to_come = (config.schedule_rounds - number) * steps
+    if number == 0:
+        return _Place(0, steps, to_come, None)
+    from stages.training import steps_done
+
+    carried = inputs["training_state"].path()
+    start = steps_done(carried)
+    context.log(f"round {number + 1} of {config.schedule_rounds} of one training, steps {start + 1} to {start + steps}")
+    return _Place(start, start + steps, start + to_come, carried)
+
+
 def _fit(
-    config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples, steps: int
+    config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples, place: _Place
 ) -> tuple[Journal, SentenceTransformer]:
     """Trains, and returns the journal and the trained model."""
     from stages import training
@@ -207,8 +243,10 @@ def _fit(
         pass_rows=training.rows_of_a_pass(module, config.pass_rows, context.device),
     )
     schedule = training.Schedule(
-        steps=steps,
-        warmup_steps=math.ceil(config.warmup_ratio * steps),
+        steps=place.steps,
+        start=place.start,
+        stop=place.stop,
+        warmup_steps=math.ceil(config.warmup_ratio * place.steps),
         bf16=bf16,
         device=context.device,
         **{
@@ -218,9 +256,9 @@ def _fit(
     )
     belongs = digest(config.semantic(), chosen.queries, chosen.positives, chosen.negatives, chosen.offsets)
     context.log(
-        f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {steps} steps"
+        f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {place.stop - place.start} steps"
     )
-    with context.progress("train", steps) as bar:
+    with context.progress("train", place.stop - place.start) as bar:
         journal = training.fit(
             config.loss,
             collator,
@@ -228,6 +266,7 @@ def _fit(
             checkpoints=Checkpoints(context.scratch, belongs),
             log=context.log,
             advance=bar.advance,
+            carried=place.carried,
         )
     return journal, module
 

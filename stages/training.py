@@ -8,6 +8,7 @@ goes on after a kill, and checkpoints that are proved to be whole before they ar
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,10 +28,11 @@ from sentence_transformers import (
 )
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback, TrainerState, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging as transformers_logging
 
-from stages.checkpoints import Checkpoints, Journal
+from stages.checkpoints import MARK, Checkpoints, Journal
 from stages.examples import Examples, Known
 from stages.objectives import Batch, Objective, Outcome
 
@@ -182,9 +184,11 @@ class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how fast and how often."""
+    """How long, how fast and how often. `steps` are those of the whole schedule; this training takes them from `start` to `stop`."""
 
     steps: int
+    start: int
+    stop: int
     batch_size: int
     learning_rate: float
     warmup_steps: int
@@ -206,8 +210,10 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **found: Any) -> None:
         step = state.global_step
-        if step % self._schedule.logging_steps == 0 or step == self._schedule.steps:
+        if step % self._schedule.logging_steps == 0 or step == self._schedule.stop:
             self._journal.row(step, state.epoch, found["lr_scheduler"].get_last_lr()[0])
+        if step == self._schedule.stop < self._schedule.steps:
+            control.should_save = control.should_training_stop = True
         self._advance(1)
 
     def on_save(self, args: Any, state: Any, control: Any, **found: Any) -> None:
@@ -243,11 +249,15 @@ def fit(
     checkpoints: Checkpoints,
     log: Callable[[str], None],
     advance: Callable[[int], None],
+    carried: Path | None = None,
 ) -> Journal:
-    """Trains the collator's module in place, from the last whole checkpoint on if there is one, and returns its journal."""
+    """Trains the collator's module in place, from the last whole checkpoint on if there is one, and returns its journal.
+
+    Without one it goes on from `carried`, the state that the round before ended with at the step `schedule.start`.
+    """
     module, resumed = collator.module, checkpoints.latest(log)
-    path, journal = resumed or (None, Journal())
-    done = int(path.name.partition("-")[2]) if path else 0
+    path, journal = resumed or (carried, Journal())
+    done = int(resumed[0].name.partition("-")[2]) if resumed else schedule.start
     trainer = Trainer(
         model=module,
         args=_arguments(schedule, checkpoints.folder),
@@ -259,13 +269,23 @@ def fit(
     trainer.remove_callback(PrinterCallback)
     if path:
         log(f"goes on after step {done} of {schedule.steps}")
-        advance(done)
-    if path and done >= schedule.steps:
+        advance(done - schedule.start)
+    if path and done >= schedule.stop:
         trainer._load_from_checkpoint(str(path))
     else:
         trainer.train(resume_from_checkpoint=str(path) if path else None)
     module.eval()
     return journal
+
+
+def carry(folder: Path, stop: int, path: Path) -> None:
+    """Copies the state at the end of a round to `path`, for the round that goes on from it."""
+    shutil.copytree(folder / f"checkpoint-{stop}", path, ignore=shutil.ignore_patterns(f"{MARK}*"), dirs_exist_ok=True)
+
+
+def steps_done(state: Path) -> int:
+    """Optimizer steps that went into a state."""
+    return int(TrainerState.load_from_json(str(state / TRAINER_STATE_NAME)).global_step)
 
 
 def _arguments(schedule: Schedule, folder: Path) -> SentenceTransformerTrainingArguments:

@@ -27,6 +27,7 @@ STAGES = {
     "export": "Write files that other trainers load.",
     "train": "Train the retriever on the triplets.",
     "evaluate": "Measure retrieval on held-out queries.",
+    "guard": "Measure what training cost on other collections.",
     "report": "Write the report page and metrics.json.",
 }
 
@@ -37,6 +38,7 @@ COMMANDS = {
     "status": ("pipeline.cli.look:status", "Say which stages are fresh or stale, and why."),
     "plan": ("pipeline.cli.look:plan", "List what a run would do."),
     "verify": ("pipeline.cli.verify:verify", "Check every file of the workspace against its sha256."),
+    "rounds": ("pipeline.cli.look:rounds", "Show what each round gained, cost elsewhere and mined anew."),
     "show": ("pipeline.cli.look:show", "Show one query: positives, candidates, verdicts."),
     "calibrate": ("pipeline.cli.calibrate:calibrate", "Find the threshold of a filter for a wanted leak rate."),
     "what-if": ("pipeline.cli.what_if:what_if", "Try other rules on the stored scores, and change nothing."),

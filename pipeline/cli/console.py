@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline.catalog import query
-from stages.errors import HardrockError, InputError
+from stages.errors import ArtefactError, HardrockError, InputError
 
 
 def print_rows(connection: Any, statement: str, as_json: bool = False) -> None:
@@ -72,6 +72,40 @@ def show_query(connection: Any, asked: str, number: int, limit: int) -> None:
         "FROM judged j JOIN corpus c ON c.row = j.doc_row WHERE j.query_row = $row AND j.round = $round "
         "ORDER BY j.rank, j.positive_row LIMIT $rows", here
     ).fetchall())  # fmt: skip
+
+
+def show_rounds(connection: Any, as_json: bool) -> None:
+    """Prints the means of every round on every collection with what changed, then how the negatives changed."""
+    views = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+    if not {"metrics", "comparisons"} <= views:
+        raise ArtefactError("nothing has been measured yet", try_="hardrock evaluate")
+    print_rows(connection, _MEASURED, as_json)
+    if "churn" in views and connection.execute("SELECT count(*) FROM churn").fetchone()[0]:
+        print_rows(connection, "FROM churn", as_json)
+
+
+def _interval(of: str, form: str) -> str:
+    """SQL for a value with its interval."""
+    return f"format('{{:{form}}} ({{:{form}}} to {{:{form}}})', {of}, low, high)"
+
+
+_MEASURED = f"""
+    WITH changes AS (
+        SELECT round, against_round, collection, split, measure, cutoff, {_interval("difference", "+.4f")} AS change
+        FROM comparisons WHERE against_system = 'dense'
+    ),
+    means AS (
+        SELECT *, {_interval("value", ".4f")} AS mean FROM metrics WHERE query_row IS NULL
+    )
+    SELECT coalesce(m.collection, '') AS guard, m.split, m.measure || coalesce('@' || m.cutoff, '') AS measure, m.system,
+        m.round, m.mean AS value, f.change AS "minus round 0", b.change AS "minus the round before"
+    FROM means m
+    LEFT JOIN changes f ON m.system = 'dense' AND (f.round, f.split, f.measure) = (m.round, m.split, m.measure)
+        AND f.collection IS NOT DISTINCT FROM m.collection AND f.cutoff IS NOT DISTINCT FROM m.cutoff AND f.against_round = 0
+    LEFT JOIN changes b ON m.system = 'dense' AND (b.round, b.split, b.measure) = (m.round, m.split, m.measure)
+        AND b.collection IS NOT DISTINCT FROM m.collection AND b.cutoff IS NOT DISTINCT FROM m.cutoff
+        AND b.against_round = m.round - 1 AND m.round > 1
+    ORDER BY m.collection NULLS FIRST, m.split, m.measure, m.cutoff, m.system, m.round"""
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

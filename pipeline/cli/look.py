@@ -64,6 +64,18 @@ def sql(statement: str | None, as_json: bool, **given: Any) -> None:
 
 @click.command()
 @options
+@click.option("--json", "as_json", is_flag=True, help="Rows as JSON, one object a line.")
+def rounds(as_json: bool, **given: Any) -> None:
+    """Show what each round gained, what it cost on the guards, and how its negatives changed."""
+    from pipeline.cli.console import show_rounds
+    from pipeline.publish import opened
+
+    with opened(runner(**given)) as connection:
+        show_rounds(connection, as_json)
+
+
+@click.command()
+@options
 @click.argument("query")
 @click.option("--round", "number", type=click.IntRange(min=0), default=0, show_default=True, help="Round of the model.")
 @click.option("--rows", type=click.IntRange(min=1), default=20, show_default=True, help="Candidates to show.")

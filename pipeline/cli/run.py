@@ -51,7 +51,7 @@ def another_round(**given: Any) -> None:
 
 
 def _stage(name: str, says: str) -> click.Command:
-    last = name in ("evaluate", *plan.AFTER)
+    last = name in ("evaluate", "guard", *plan.AFTER)
 
     @click.command(name, help=f"{says} Brings what it needs up to date first.")
     @options

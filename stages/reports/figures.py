@@ -19,6 +19,8 @@ class Mean:
     """A measure over all queries of a split, with its 95% interval."""
 
     round: int
+    collection: str | None
+    """Name of a guard; None is the collection that is trained on."""
     system: str
     split: str
     measure: str
@@ -28,7 +30,7 @@ class Mean:
 
     @property
     def key(self) -> str:
-        return f"{round_name(self.round)}.{self.system}.{self.split}.{self.measure}"
+        return f"{round_name(self.round)}.{system_key(self.system, self.collection)}.{self.split}.{self.measure}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Comparison:
     """The dense system of a round minus another system, over the queries of a split."""
 
     round: int
+    collection: str | None
     against_round: int
     against_system: str
     split: str
@@ -49,11 +52,17 @@ class Comparison:
     @property
     def key(self) -> str:
         against = f"{round_name(self.against_round)}.{self.against_system}"
-        return f"{round_name(self.round)}.dense.{self.split}.{self.measure}.minus.{against}"
+        system = system_key("dense", self.collection)
+        return f"{round_name(self.round)}.{system}.{self.split}.{self.measure}.minus.{against}"
 
 
 def round_name(round: int) -> str:
     return f"round-{round:02d}"
+
+
+def system_key(system: str, collection: str | None) -> str:
+    """`dense` and `bm25`; on a guard `guard.NAME`, whose system is always dense."""
+    return system if collection is None else f"guard.{collection}"
 
 
 def system_label(system: str, round: int) -> str:
@@ -66,11 +75,12 @@ def system_label(system: str, round: int) -> str:
 def means(metrics: Source) -> list[Mean]:
     """The rows of a table of metrics that are means, in their order."""
     found: list[Mean] = []
-    columns = ["round", "system", "split", "measure", "cutoff", "query_row", "value", "low", "high"]
+    columns = ["round", "collection", "system", "split", "measure", "cutoff", "query_row", "value", "low", "high"]
     for batch in metrics.batches(columns):
         for row in batch.filter(pc.is_null(batch.column("query_row"))).to_pylist():
             name = _measure(row["measure"], row["cutoff"])
-            found.append(Mean(row["round"], row["system"], row["split"], name, row["value"], row["low"], row["high"]))
+            names = (row["round"], row["collection"], row["system"], row["split"])
+            found.append(Mean(*names, name, row["value"], row["low"], row["high"]))
     return found
 
 

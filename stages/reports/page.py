@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from stages.reports import charts
 from stages.reports.charts import Interval, Series
+from stages.reports.churn import Churn
 from stages.reports.figures import Comparison, Mean, system_label
 from stages.reports.leaks import Leaks
 from stages.reports.mining import Candidate, Mined, Shown
@@ -66,14 +67,28 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """A collection that is measured and not trained on, and how much of it is in the training data after all."""
+
+    name: str
+    split: str
+    documents: int
+    queries: int
+    leaked_queries: int
+    leaked_documents: int
+
+
+@dataclass(frozen=True)
 class Page:
     title: str
     data: Data
     splits: Sequence[str]
     """Splits that were measured, the most important first."""
+    guards: Sequence[Guard]
     means: Sequence[Mean]
     comparisons: Sequence[Comparison]
     rounds: Sequence[Round]
+    churn: Sequence[Churn]
     examples: Sequence[Example]
 
 
@@ -91,7 +106,10 @@ def render(page: Page) -> str:
         page=page,
         style=Markup(style),
         style_hash=f"sha256-{allowed}",
-        headlines=[_headline(page, split) for split in page.splits],
+        headlines=[
+            *(_headline(page, split, None) for split in page.splits),
+            *(_headline(page, guard.split, guard) for guard in page.guards),
+        ],
         charts={round.number: _charts(round) for round in page.rounds},
         p_value=_p_value,
         share=_share,
@@ -100,19 +118,21 @@ def render(page: Page) -> str:
     )
 
 
-def _headline(page: Page, split: str) -> dict[str, Any]:
-    """Rows of the tables of one split, and a chart of intervals a measure."""
-    means = [m for m in page.means if m.split == split]
+def _headline(page: Page, split: str, guard: Guard | None) -> dict[str, Any]:
+    """Rows of the tables of one split of the own collection or of a guard, and a chart of intervals a measure."""
+    collection = guard.name if guard else None
+    means = [m for m in page.means if (m.split, m.collection) == (split, collection)]
     measures = list(dict.fromkeys(m.measure for m in means))
     systems = sorted({(m.round, m.system) for m in means}, key=lambda key: (key[1] != "bm25", key))
     value = {(m.round, m.system, m.measure): m for m in means}
     best = {name: max(m.value for m in means if m.measure == name) for name in measures}
     compared: dict[tuple[int, int, str], dict[str, Comparison]] = {}
     for c in page.comparisons:
-        if c.split == split:
+        if (c.split, c.collection) == (split, collection):
             compared.setdefault((c.round, c.against_round, c.against_system), {})[c.measure] = c
     return {
         "split": split,
+        "guard": guard,
         "measures": measures,
         "rows": [(system_label(s, r), [value.get((r, s, m)) for m in measures]) for r, s in systems],
         "best": best,

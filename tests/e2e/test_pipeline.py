@@ -23,8 +23,8 @@ TRAINING = ("mine", "teach", "judge", "deepen", "estimate", "sample", "export", 
 
 RESULTS = {
     "ingest", "report",
-    *(f"round-00/{s}" for s in ("embed", "index", "evaluate", *TRAINING)),
-    *(f"round-01/{s}" for s in ("embed", "index", "evaluate")),
+    *(f"round-00/{s}" for s in ("embed", "index", "evaluate", "guard", *TRAINING)),
+    *(f"round-01/{s}" for s in ("embed", "index", "evaluate", "guard")),
 }  # fmt: skip
 
 
@@ -149,6 +149,7 @@ def test_a_changed_margin_reruns_judge_and_what_follows(project, tmp_path):
         "round-00/embed",
         "round-00/index",
         "round-00/evaluate",
+        "round-00/guard",
         "round-00/mine",
         "round-00/teach",
     ]
@@ -157,7 +158,7 @@ def test_a_changed_margin_reruns_judge_and_what_follows(project, tmp_path):
     assert {name for name in RESULTS if before[name] != after[name]} == {
         "round-00/judge", "round-00/deepen", "round-00/estimate", "round-00/sample", "round-00/export",
         "round-00/train", "round-01/embed", "round-01/index",
-        "round-01/evaluate", "report",
+        "round-01/evaluate", "round-01/guard", "report",
     }  # fmt: skip
 
 
@@ -283,7 +284,7 @@ def test_another_round_mines_with_the_trained_model(project, tmp_path):
     after = {str(p.parent.relative_to(workspace)) for p in workspace.rglob("manifest.json")}
     assert after - RESULTS == {
         *(f"round-01/{s}" for s in TRAINING),
-        *(f"round-02/{s}" for s in ("embed", "index", "evaluate")),
+        *(f"round-02/{s}" for s in ("embed", "index", "evaluate", "guard")),
     }
     assert {name for name in RESULTS if runs(workspace)[name] != before[name]} == {"report"}
     assert set(table(workspace, "round-01/sample/triplets")["round"].to_pylist()) == {1}

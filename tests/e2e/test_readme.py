@@ -63,6 +63,7 @@ def test_make_help_lists_every_stage():
         "export",
         "train",
         "evaluate",
+        "guard",
         "report",
         "all",
         "test",

@@ -16,7 +16,10 @@ from stages.errors import HardrockError
 from stages.settings import Settings
 from tests.faults import world
 
-ELSEWHERE = {("ingest", "dataset"), ("embed", "encoder"), ("train", "encoder"), ("teach", "teachers")}
+ELSEWHERE = {
+    ("ingest", "dataset"), ("embed", "encoder"), ("train", "encoder"), ("guard", "encoder"), ("teach", "teachers"),
+    ("guard", "collections"),
+}  # fmt: skip
 """Fields with tests of their own: the raw data, the encoder that two stages share, and models that are not here."""
 
 

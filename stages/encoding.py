@@ -1,0 +1,58 @@
+"""What a stage that encodes texts asks of an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+class LoadedEncoder(Protocol):
+    """A model in memory. `counts` grows with every call: truncated, repeated, halved."""
+
+    counts: dict[str, int]
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int | None: ...
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        role: str,
+        prompts: Sequence[str | None] | None = None,
+        *,
+        batch_tokens: int | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> np.ndarray:
+        """Embeddings float32 (n, d); `role` is query or document, `prompts` gives a text its own prompt."""
+        ...
+
+
+class Encoder(Protocol):
+    """A kind of encoder."""
+
+    def fingerprint(self) -> str:
+        """A hash of everything that can change an embedding. Needs no torch."""
+        ...
+
+    def load(self, device: str, precision: str) -> LoadedEncoder: ...
+
+    def with_checkpoint(self, path: Path) -> Encoder:
+        """The same encoder with the weights that a trainer saved."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What a person should know about this encoder's configuration."""
+        ...
+
+
+def resolve(precision: str, device: str) -> str:
+    """The arithmetic that is used: fp32 or bf16."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device.startswith("cuda") else "fp32"

@@ -1,0 +1,186 @@
+"""A collection that is measured and not trained on: its queries with their judgements, and its documents in blocks.
+
+The data set is read twice: once for its ids, judgements and queries, and once for the texts of its documents, of which one
+block is held at a time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from stages.errors import InputError
+from stages.intake import Dataset, Intake
+from stages.records import Wrong, stable_hash
+from stages.registry import OneOf
+from stages.settings import Settings
+from stages.text import join_title, text_hash, text_hashes
+
+DOCUMENTS_A_QUERY = 10  # documents kept for each query of a limit, as in ingest
+_REJECTS = 100_000  # rejected rows held before they are let go; all are counted
+
+
+class Guarded(Settings):
+    """A collection that the model should not forget."""
+
+    dataset: Annotated[Dataset, OneOf("datasets")] = Field(
+        description="The data set, by the name of its adapter, and its fields. Each round embeds all of its documents."
+    )
+    split: Literal["train", "dev", "test"] = Field("test", description="Split of the queries that are measured.")
+    on_bad_row: Literal["fail", "quarantine"] = Field(
+        "fail", description="fail: the first bad row stops the run. quarantine: bad rows are left out and counted."
+    )
+    missing_judgements_allowed: int = Field(
+        0, ge=0, description="Judgements that may name a document or query that is not there; one more fails."
+    )
+
+
+class Asked(NamedTuple):
+    """A query that is measured."""
+
+    id: str
+    text: str
+    prompt: str | None
+    relevant: dict[int, int]
+    """Relevance by document, all above 0."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What was read of a collection. Documents are numbered in the order in which the data set gives them."""
+
+    source: Guarded
+    queries: list[Asked]
+    hashes: np.ndarray  # int64 (n,), of the texts of all documents
+    kept: np.ndarray  # bool (n,), documents that are searched
+    id_bytes: int
+
+    def documents(self, rows: int) -> Iterator[tuple[np.ndarray, list[str]]]:
+        """The documents that are searched in blocks of at most `rows`: their numbers int32 (b,) and what is encoded."""
+        numbers: list[int] = []
+        texts: list[str] = []
+        number = -1
+        for number, document in enumerate(_intake(self.source, self.id_bytes, _silent).documents()):
+            if number < len(self.kept) and self.kept[number]:
+                numbers.append(number)
+                texts.append(join_title(document.title, document.text))
+            if len(texts) == rows:
+                yield np.array(numbers, dtype=np.int32), texts
+                numbers, texts = [], []
+        if number + 1 != len(self.kept):
+            raise InputError(
+                "the data set has changed while it was read",
+                got=f"{number + 1:,} documents, {len(self.kept):,} before",
+                try_="run it again when nothing writes to it",
+            )
+        if texts:
+            yield np.array(numbers, dtype=np.int32), texts
+
+
+def read(
+    source: Guarded, limit: int | None, id_bytes: int, log: Callable[[str], None]
+) -> tuple[Collection, dict[str, int]]:
+    """A collection without the texts of its documents, and the counters of its rows.
+
+    With `limit`, at most that many queries, those with the smallest stable hash of their id, the documents relevant to them,
+    and others by the smallest hash up to ten times the limit. Raises InputError for what cannot be used.
+    """
+    intake = _intake(source, id_bytes, log)
+    hashes: list[int] = []
+    ids: list[str] = []
+    for number, document in enumerate(intake.documents()):
+        intake.document_ids.set_last(number)
+        hashes.append(text_hash(join_title(document.title, document.text)))
+        ids += [document.id] if limit is not None else []
+    judged = _judgements(intake, source.split)
+    queries = _queries(intake, judged)
+    intake.check_missing()
+    if not queries:
+        raise InputError(
+            f"no query of the split {source.split!r} has a relevant document",
+            got=f"splits of the queries: {', '.join(sorted(set(intake.splits.values()))) or 'none'}",
+        )
+    kept = np.ones(len(hashes), dtype=bool)
+    if limit is not None:
+        queries, kept = _limited(queries, ids, limit)
+    counters = {name: intake.counts[name] for name in ("corpus.rejected", "queries.rejected", "qrels.rejected")}
+    for name, count in counters.items():
+        if count:
+            log(f"{count:,} rows of {name.partition('.')[0]} are rejected")
+    counters |= {"documents": int(kept.sum()), "queries": len(queries)}
+    return Collection(source, queries, np.array(hashes, dtype=np.int64), kept, id_bytes), counters
+
+
+def _silent(message: str) -> None:
+    """The second reading finds what the first one said."""
+
+
+def _intake(source: Guarded, id_bytes: int, log: Callable[[str], None]) -> Intake:
+    return Intake(
+        source.dataset,
+        fail=source.on_bad_row == "fail",
+        id_bytes=id_bytes,
+        missing_allowed=source.missing_judgements_allowed,
+        part_rows=_REJECTS,
+        log=log,
+    )
+
+
+Judged = dict[str, dict[int, tuple[int, str, int]]]
+"""For each query id, by the number of the document: relevance, file and line."""
+
+
+def _judgements(intake: Intake, split: str) -> Judged:
+    judged: Judged = {}
+    for item in intake.judgements():
+        number = intake.document_ids.row(item.doc_id)
+        if number < 0:
+            place = (item.file, item.line, item.query_id)
+            intake.take_rowless(number, place, "doc_id", f"the document {item.doc_id!r}")
+            continue
+        if item.split != split:
+            continue
+        first = judged.setdefault(item.query_id, {}).setdefault(number, (item.relevance, item.file, item.line))
+        if first[0] != item.relevance:
+            reason = (
+                f"the relevance is {item.relevance}, and for the same document {first[0]} in {first[1]} line {first[2]}"
+            )
+            place = (item.file, item.line, item.query_id)
+            intake.refuse_at("qrels", place, "relevance", Wrong(reason, "keep one of the two"))
+        if intake.rejects.full:
+            intake.rejects.take()
+    return judged
+
+
+def _queries(intake: Intake, judged: Judged) -> list[Asked]:
+    """The queries with a relevant document, in order."""
+    queries = []
+    for query in intake.queries():
+        relevant = {number: gain for number, (gain, _, _) in judged.pop(query.id, {}).items() if gain > 0}
+        if relevant:
+            queries.append(Asked(query.id, query.text, query.prompt, relevant))
+    for key, items in judged.items():
+        for _, file, line in items.values():
+            intake.take_rowless(intake.query_ids.row(key), (file, line, key), "query_id", f"the query {key!r}")
+    return queries
+
+
+def _limited(queries: list[Asked], ids: list[str], limit: int) -> tuple[list[Asked], np.ndarray]:
+    chosen = set(heapq.nsmallest(limit, (query.id for query in queries), key=lambda key: (stable_hash(key), key)))
+    queries = [query for query in queries if query.id in chosen]
+    kept = np.zeros(len(ids), dtype=bool)
+    kept[[number for query in queries for number in query.relevant]] = True
+    room = max(0, DOCUMENTS_A_QUERY * limit - int(kept.sum()))
+    others = np.flatnonzero(~kept).tolist()
+    kept[heapq.nsmallest(room, others, key=lambda number: (stable_hash(ids[number]), ids[number]))] = True
+    return queries, kept
+
+
+def query_hashes(collection: Collection) -> np.ndarray:
+    """Hashes of the texts of the queries: int64 (m,)."""
+    return text_hashes(query.text for query in collection.queries)
