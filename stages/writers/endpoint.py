@@ -100,7 +100,9 @@ class _Writer:
     chat: Chat
     log: Callable[[str], None]
     key: str
-    counts: dict[str, int] = field(default_factory=lambda: {"truncated": 0, "unanswered": 0, "spent": 0})
+    counts: dict[str, int] = field(
+        default_factory=lambda: {"truncated": 0, "unreadable": 0, "unanswered": 0, "spent": 0}
+    )
     failures: int = 0  # documents without an answer since the last one with
 
     def write(self, texts: Sequence[str], queries: int) -> list[list[str] | None]:
@@ -110,7 +112,7 @@ class _Writer:
         self.counts["truncated"] += sum(len(text) > self.writer.document_chars for text in texts)
         with ThreadPoolExecutor(self.writer.workers) as threads:
             answers = list(threads.map(lambda text: self._ask(text, queries), texts))
-        for name in ("unanswered", "spent"):
+        for name in ("unreadable", "unanswered", "spent"):
             self.counts[name] += answers.count(name)
         if self.counts["spent"] and not spent:
             used = self.chat.budget
@@ -137,7 +139,7 @@ class _Writer:
             self.failures = PATIENCE  # so that no other thread asks any more
             raise
         self.failures = 0
-        return read_queries(answer)
+        return read_queries(answer) or "unreadable"
 
     def _check_there(self) -> None:
         """Raises ResourceError when the endpoint counts as gone; by then the queries that it gave are stored."""
