@@ -116,8 +116,17 @@ class Documents:
 
     @cached_property
     def mapped(self) -> dict[str, str]:
-        """The column of each field that there is. Raises ConfigError when none is known as the text."""
-        return _mapped(self.files[0], self.asked, _NAMES, ("text",))
+        """The column of each field that there is. Raises ConfigError when none is known as the text.
+
+        What the first object of JSONL lacks, a later one may have: a title and a group are looked up in each.
+        """
+        file = self.files[0]
+        if kind_of(file.name) != "jsonl":
+            return _mapped(file, self.asked, _NAMES, ("text",))
+        first = {field: None if field in ("title", "group") else column for field, column in self.asked.items()}
+        found = {"title": _NAMES["title"][0]} | _mapped(file, first, _NAMES, ("text",))
+        wished = {field: column for field, column in self.asked.items() if column}
+        return {field: (found | wished)[field] for field in self.asked if field in found or field in wished}
 
     @property
     def _plain(self) -> bool:

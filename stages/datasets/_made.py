@@ -153,8 +153,11 @@ class Made:
 
     def _held(self, document: Document) -> Document:
         """The document as the corpus holds it: without its title where titles are queries, unless it has nothing else."""
-        if self.keep_titles or document.title is None or not isinstance(document.text, str) or is_blank(document.text):
+        title, text = document.title, document.text
+        if self.keep_titles or title is None or not isinstance(text, str) or is_blank(text):
             return document
+        if wrong_string(title, "a title"):
+            return document  # so that ingest sees it
         return document._replace(title=None)
 
     def _sound(self) -> Iterator[tuple[Document, str]]:
