@@ -15,7 +15,6 @@ from stages.registry import build
 from stages.settings import parse
 from stages.text import join_title, normalise
 from tests import support
-from tests.endpoint import stub  # noqa: F401
 from tests.stages.data import beir, config, jsonl, relevant
 
 TEXTS = [
@@ -135,7 +134,11 @@ def test_a_text_that_is_not_utf8_or_empty_is_a_bad_row(tmp_path):
 def test_without_ids_the_text_is_the_id(tmp_path):
     path = rows(tmp_path / "c.jsonl", {"text": "one"}, {"text": "two"}, {"text": "one"}, {"text": "one", "title": "T"})
     result = read(path, tmp_path, {"same_text": {}}, dev=0, test=0)
-    assert [(row["title"], row["text"]) for row in result.rows("corpus")] == [(None, "one"), (None, "two"), ("T", "one")]
+    assert [(row["title"], row["text"]) for row in result.rows("corpus")] == [
+        (None, "one"),
+        (None, "two"),
+        ("T", "one"),
+    ]
     assert any("1 rows repeat a document" in message for message in result.messages)
     again = read(rows(tmp_path / "d.jsonl", {"text": "two"}), tmp_path / "again", {"same_text": {}}, dev=0, test=0)
     assert again.rows("corpus")[0]["doc_id"] == result.rows("corpus")[1]["doc_id"]
@@ -200,7 +203,11 @@ def test_real_queries_stand_beside_made_ones(tmp_path):
     assert relevant(result) == {
         ("q1", "a", 2, "test"), ("q1", "b", 0, "test"), ("title/a/1", "a", 1, "train"), ("title/b/1", "b", 1, "train"),
     }  # fmt: skip
-    assert {(row["query_row"], row["source"]) for row in result.rows("qrels")} == {(0, "given"), (1, "title"), (2, "title")}
+    assert {(row["query_row"], row["source"]) for row in result.rows("qrels")} == {
+        (0, "given"),
+        (1, "title"),
+        (2, "title"),
+    }
     every = read(path, tmp_path / "b", dev=0, given_splits=["train", "test"], **files)
     assert queries(every).keys() == {"q1", "q2", "title/a/1"}  # the made one would repeat q2
     assert every.counters["views.given_too"] == 1
@@ -312,7 +319,13 @@ def test_written_queries_come_through_ingest_with_their_source(tmp_path, stub):
     writer = {"name": "endpoint", "url": asked.url, "model": "m", "workers": 1}
     views = {"synthetic": {"writer": writer, "queries": 2, "within": 1}, "title": {}}
     cache = support.MemoryCache()
-    dataset = {"name": "corpus", "path": str(rows(tmp_path / "c.jsonl", *TEXTS[:2])), "views": views, "dev": 0, "test": 0}
+    dataset = {
+        "name": "corpus",
+        "path": str(rows(tmp_path / "c.jsonl", *TEXTS[:2])),
+        "views": views,
+        "dev": 0,
+        "test": 0,
+    }
     result = support.run(ingest, config(dataset), {}, tmp_path, cache=cache)
     assert {query: (text, source) for query, (text, source, _) in queries(result).items()} == {
         "synthetic/a/1": ("mice in snow", "synthetic"),

@@ -8,9 +8,10 @@ import pytest
 
 from stages.errors import ConfigError, ResourceError
 from stages.teachers.llm import Llm, read_verdict
-from tests.endpoint import KEY, stub  # noqa: F401
+from tests.endpoint import KEY
 from tests.support import MemoryCache
 from tests.teaching_world import DOCUMENTS, POSITIVES, QUERIES, inputs, scores, taught
+
 
 def llm(url, **fields):
     return Llm(**{"url": url, "model": "cheap", "backoff": 0.001, "workers": 1, "depth": 5, **fields})

@@ -31,7 +31,7 @@ def words(text):
     return text.split()
 
 
-def reference(key, text, number, seed, low, high, least):
+def reference(key, text, number, seed, *, low, high, least):
     """A span by the formula, from the words alone: an independent reading of the module's docstring."""
 
     def uniform(what):
@@ -67,7 +67,7 @@ def test_same_text_is_what_the_corpus_holds():
 def test_a_crop_is_the_span_of_the_formula(seed):
     found, counts = made(Crop(crops=3, seed=seed, min_share=0.1, max_share=0.7, min_words=2), DOCUMENTS, TestContext())
     assert [(key, words(text)) for key, text in found if key == "a"] == [
-        ("a", reference("a", LONG, number, seed, 0.1, 0.7, 2)) for number in range(3)
+        ("a", reference("a", LONG, number, seed, low=0.1, high=0.7, least=2)) for number in range(3)
     ]
     assert all(text in LONG for key, text in found if key == "a")  # to the letter, white space included
     assert {key for key, _ in found} == {"a", "b", "c"}
@@ -86,9 +86,7 @@ def test_crops_in_characters_cut_texts_without_blanks():
 def test_shares_are_kept_over_many_documents():
     """Lengths are uniform between the shares, starts uniform over the places: means within 4 standard errors."""
     texts = " ".join(str(n) for n in range(1000))
-    found, _ = made(
-        Crop(), passages(*((f"d{i}", None, texts) for i in range(400))), TestContext()
-    )
+    found, _ = made(Crop(), passages(*((f"d{i}", None, texts) for i in range(400))), TestContext())
     lengths = [len(words(span)) for _, span in found]
     assert min(lengths) >= 50
     assert max(lengths) <= 500
@@ -107,7 +105,7 @@ def test_shares_are_kept_over_many_documents():
     least=st.integers(1, 5),
     unit=st.sampled_from(["words", "characters"]),
 )
-def test_any_crop_is_a_span_and_never_the_whole(key, text, number, seed, shares, least, unit):
+def test_any_crop_is_a_span_and_never_the_whole(key, text, *, number, seed, shares, least, unit):
     view = Crop(crops=number, seed=seed, min_share=shares[0], max_share=shares[1], min_words=least, unit=unit)
     try:
         key.encode(), text.encode()

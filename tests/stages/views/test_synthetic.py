@@ -11,7 +11,7 @@ from stages.registry import build
 from stages.views.synthetic import Synthetic
 from stages.writers.endpoint import Endpoint
 from tests import models
-from tests.endpoint import KEY, stub  # noqa: F401
+from tests.endpoint import KEY
 from tests.stages.views.passages import made, passages
 from tests.support import MemoryCache, TestContext
 
@@ -168,7 +168,7 @@ def test_what_cannot_check_or_be_asked_is_refused():
         build("views", "synthetic", {"writer": {"name": "endpoint", "url": "http://x/v1", "model": "m"}, "check": {"name": "dense"}})  # fmt: skip
     with pytest.raises(ConfigError, match="not that of an endpoint"):
         build("writers", "endpoint", {"url": "file:///etc/passwd", "model": "m"})
-    with pytest.raises(ConfigError, match="no {document}"):
+    with pytest.raises(ConfigError, match=r"no \{document\}"):
         build("writers", "endpoint", {"url": "http://x/v1", "model": "m", "prompt": "write"})
 
 

@@ -8,14 +8,35 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from stages.errors import ConfigError, ResourceError
-from stages.registry import build
 from stages.records import stable_hash
+from stages.registry import build
 from stages.views.synthetic import Synthetic
 from stages.writers.local import INSTRUCTION, Local
 from tests.stages.views.passages import made, passages
 from tests.support import MemoryCache, TestContext
 
-WORDS = "the quick brown fox jumps over lazy dog boil water before you pour it tea leaves moon turns around earth".split()
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "lazy",
+    "dog",
+    "boil",
+    "water",
+    "before",
+    "you",
+    "pour",
+    "it",
+    "tea",
+    "leaves",
+    "moon",
+    "turns",
+    "around",
+    "earth",
+]
 TEXTS = ["the quick brown fox jumps", "boil water before you pour it over the tea leaves", "moon turns around earth"]
 
 
@@ -134,7 +155,7 @@ def test_what_cannot_write_is_refused(tmp_path):
         build("writers", "local", {"model": str(tmp_path / "none/at/all")}).fingerprint()
     with pytest.raises(ResourceError, match="no weights"):
         build("writers", "local", {"model": str(tmp_path)}).fingerprint()
-    with pytest.raises(ConfigError, match="no {document}"):
+    with pytest.raises(ConfigError, match=r"no \{document\}"):
         build("writers", "local", {"model": "x", "prompt": "write"})
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text('{"model_type": "resnet"}')
