@@ -50,5 +50,5 @@ def test_made_queries_train_and_real_ones_measure(workspace):
 def test_another_view_makes_ingest_stale_and_a_second_run_does_nothing(workspace):
     where = ("--config", str(ROOT / "configs/corpus.toml"), "--workspace", "ws", *SMALL)
     assert "ingest" not in hardrock("plan", *where, cwd=workspace.parent).stdout
-    said = hardrock("plan", *where, "--set", "ingest.dataset.views.crop.crops=2", cwd=workspace.parent).stdout
-    assert "crops 1 → 2" in said
+    said = hardrock("plan", *where, "--set", "ingest.dataset.views.crop.crops=4", cwd=workspace.parent).stdout
+    assert "crops 3 → 4" in said
