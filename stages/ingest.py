@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from stages.errors import InputError
-from stages.intake import Buffer, Dataset, Intake
+from stages.intake import Buffer, Dataset, Intake, Opening
 from stages.records import SPLITS, Judgement, Wrong, is_blank, shown, stable_hash
 from stages.registry import OneOf
 from stages.schemas import CORPUS, QRELS, QUERIES
@@ -56,7 +56,7 @@ _TOLD = {
 class IngestConfig(Settings):
     """What is read, and what happens to rows that cannot be used."""
 
-    dataset: Annotated[Dataset, OneOf("datasets")] = Field(
+    dataset: Annotated[Dataset | Opening, OneOf("datasets")] = Field(
         ..., description="The data set, by the name of its adapter, and its fields."
     )
     on_bad_row: Literal["fail", "quarantine"] = Field(
@@ -98,7 +98,10 @@ SPEC = Spec(
 def run(config: IngestConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     """Yields corpus, queries, qrels and rejects in parts of at most `part_rows` rows. Raises InputError."""
     for shard in context.shards:
-        reading = _Reading(config, context.log)
+        dataset, opened = config.dataset, None
+        if isinstance(dataset, Opening):
+            dataset = opened = dataset.open(context)
+        reading = _Reading(config, dataset, context.log)
         with context.progress("reading", 0) as bar:
             for name, table in reading.tables():
                 bar.advance(table.num_rows)
@@ -106,7 +109,8 @@ def run(config: IngestConfig, inputs: Inputs, context: Context) -> Iterator[Part
         reading.intake.check_balance()
         reading.tell(context.log)
         rejects = reading.intake.rejects.take()
-        yield Part(shard, {"rejects": rejects}, counters=reading.counters(), facts=reading.facts())
+        counters = reading.counters() | dict(opened.counts if opened else {})
+        yield Part(shard, {"rejects": rejects}, counters=counters, facts=reading.facts())
 
 
 class _Selection(NamedTuple):
@@ -146,11 +150,11 @@ class _Held:
 class _Reading:
     """One pass over the data set."""
 
-    def __init__(self, config: IngestConfig, log: Callable[[str], None]) -> None:
-        self._chosen = None if config.limit is None else _select(config, config.limit)
+    def __init__(self, config: IngestConfig, dataset: Dataset, log: Callable[[str], None]) -> None:
+        self._chosen = None if config.limit is None else _select(config, dataset, config.limit)
         self._part_rows = config.part_rows
-        self._name = config.dataset.name
-        self.intake = _intake(config, log)
+        self._name = dataset.name
+        self.intake = _intake(config, dataset, log)
         self._counts = self.intake.counts
         self._held = _Held()
         self._query_ids: list[str] = []  # by row
@@ -300,9 +304,9 @@ class _Reading:
                 log(f"{count:,} {says}")
 
 
-def _intake(config: IngestConfig, log: Callable[[str], None]) -> Intake:
+def _intake(config: IngestConfig, dataset: Dataset, log: Callable[[str], None]) -> Intake:
     return Intake(
-        config.dataset,
+        dataset,
         fail=config.on_bad_row == "fail",
         id_bytes=config.id_bytes,
         missing_allowed=config.missing_judgements_allowed,
@@ -311,9 +315,9 @@ def _intake(config: IngestConfig, log: Callable[[str], None]) -> Intake:
     )
 
 
-def _select(config: IngestConfig, limit: int) -> _Selection:
+def _select(config: IngestConfig, dataset: Dataset, limit: int) -> _Selection:
     """What a limit keeps, from a reading of its own: no row and no text of it is held."""
-    intake = _intake(config, lambda message: None)
+    intake = _intake(config, dataset, lambda message: None)
     documents = {document.id for document in intake.documents()}
     relevant: dict[str, set[str]] = {}
     for item in intake.judgements():

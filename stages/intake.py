@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -28,6 +28,7 @@ from stages.records import (
     wrong_text,
 )  # fmt: skip
 from stages.schemas import REJECTS
+from stages.spec import Context
 
 BEYOND, REJECTED, MISSING = -1, -2, -3  # instead of a row: left out, rejected, not there
 _LISTED = 5  # faults that are listed where one message stands for many
@@ -63,6 +64,25 @@ class Dataset(Protocol):
     def queries(self) -> Iterator[Query | Fault | Note]: ...
 
     def judgements(self) -> Iterator[Judgement | Fault | Note]: ...
+
+
+class Opened(Dataset, Protocol):
+    """A data set that was opened. `counts` become counters of ingest, once everything is read."""
+
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+
+
+@runtime_checkable
+class Opening(Protocol):
+    """An adapter that needs more than its input: a model, or answers that are kept. It is opened, and that is then read."""
+
+    @property
+    def name(self) -> str: ...
+
+    def fingerprint(self) -> str: ...
+
+    def open(self, context: Context) -> Opened: ...
 
 
 class Ids:

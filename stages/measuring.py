@@ -28,7 +28,8 @@ class Measures(Settings):
     depth: int = Field(
         1000,
         ge=1,
-        description="Documents retrieved for a query. MAP is over these; more cost time and space in proportion.",
+        description="Documents retrieved for a query. MAP is over these; more cost time and space in proportion. evaluate "
+        "refuses more than an approximate index was measured at (index.recall_depth).",
     )
     ndcg_cutoffs: tuple[int, ...] = Field((10,), description="Ranks at which nDCG is cut off.")
     mrr_cutoffs: tuple[int, ...] = Field((10,), description="Ranks at which the reciprocal rank is cut off.")

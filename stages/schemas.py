@@ -35,7 +35,7 @@ QUERIES = pa.schema(
         _field("text", pa.large_string(), "what is encoded"),
         _field("split", pa.string(), "train, dev or test"),
         _field("prompt", pa.large_string(), "an instruction in front of this query alone", null=True),
-        _field("source", pa.string(), "given, title, crop, synthetic or human"),
+        _field("source", pa.string(), "given, title, crop, same_text, synthetic or human"),
         _field("text_hash", pa.int64(), "hash of the normalised text"),
     ]
 )  # ordered by row
@@ -46,7 +46,7 @@ QRELS = pa.schema(
         _field("doc_row", ROW, "row in corpus"),
         _field("relevance", pa.int32(), "above 0 is relevant; 0 and below are judged, not relevant"),
         _field("split", pa.string(), "split of the query"),
-        _field("source", pa.string(), "given, synthetic, relabelled or human"),
+        _field("source", pa.string(), "given, title, crop, same_text, synthetic, relabelled or human"),
     ]
 )  # ordered by (query_row, doc_row)
 

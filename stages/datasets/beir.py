@@ -10,8 +10,6 @@ reads it. Of a query's or a document's other keys, such as `metadata`, nothing i
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +17,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from stages.datasets._helpers import File, digest, lines, missing_key, objects, utf8_fault
+from stages.datasets._helpers import File, digest, missing_key, objects
+from stages.datasets._qrels import judgements
 from stages.errors import ConfigError, InputError
-from stages.records import SPLIT_NAMES, SPLITS, Document, Fault, Judgement, Note, Query, shown
+from stages.records import SPLIT_NAMES, SPLITS, Document, Fault, Judgement, Note, Query
 from stages.registry import Member
 from stages.settings import speed
-
-_INTEGER = re.compile(r"[+-]?[0-9]{1,100}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?", re.ASCII)
-_HEADER = ["query-id", "corpus-id", "score"]
 
 
 class Beir(Member):
@@ -82,7 +77,7 @@ class Beir(Member):
         for name in self._ignored:
             yield Note(f"{name} is not read: its name is no split; splits = [...] with its name says how to take it")
         for split, file in self._qrels.items():
-            yield from _judgements(file, split)
+            yield from judgements(file, split)
 
     def _file(self, name: str) -> File:
         folder = Path(self.path)
@@ -156,39 +151,3 @@ class Beir(Member):
     def _ignored(self) -> list[str]:
         taken = {file.name for file in self._qrels.values()}
         return [] if self.splits else [f.name for f in self._found.values() if f.name not in taken]
-
-
-def _judgements(file: File, split: str) -> Iterator[Judgement | Fault | Note]:
-    first = True
-    for number, offset, line in lines(file):
-        try:
-            text = line.decode()
-            fields = next(csv.reader([text], delimiter="\t", strict=True)) if '"' in text else text.split("\t")
-        except UnicodeDecodeError as error:
-            yield utf8_fault(file, number, offset, error)
-            continue
-        except csv.Error as error:
-            mend = "close the quote on the same line, and double a quote inside a quoted field"
-            yield Fault(file.name, number, None, None, f"a quoted field that cannot be read: {error}", mend)
-            continue
-        if not text.strip():
-            continue
-        if first:
-            first = False
-            if len(fields) == 3 and not _NUMBER.fullmatch(fields[2].strip()):
-                if fields != _HEADER:
-                    yield Note(f"{file.name} line 1 is taken as its header: {shown(text)}")
-                continue
-            yield Note(f"{file.name} has no header line: its first line is read as a judgement")
-        yield _judgement(file, number, fields, split)
-
-
-def _judgement(file: File, line: int, fields: list[str], split: str) -> Judgement | Fault:
-    if len(fields) != 3:
-        mend = "write query-id, corpus-id and score with one tab between them; quote an id that holds a tab"
-        return Fault(file.name, line, None, None, f"{len(fields)} fields where 3 belong", mend)
-    query_id, doc_id, score = fields
-    if not _INTEGER.fullmatch(score.strip()):
-        mend = "write it as a whole number; above 0 is relevant"
-        return Fault(file.name, line, "score", query_id, f"the score '{shown(score)}' is not a whole number", mend)
-    return Judgement(file.name, line, query_id, doc_id, int(score), split)

@@ -14,15 +14,14 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from stages.errors import ConfigError, ResourceError
+from stages.chat import Budget, BudgetError, Chat, UnansweredError, endpoint
+from stages.errors import ResourceError
 from stages.settings import speed
 from stages.spec import Cache
-from stages.teachers._chat import Budget, BudgetError, Chat, UnansweredError
 from stages.teachers._teacher import Labelled
 from stages.teaching import Log, Pairs, Scored, remembered
 
@@ -83,13 +82,7 @@ class Llm(Labelled):
     @field_validator("url")
     @classmethod
     def _is_web(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-            raise ConfigError(
-                "the url is not that of an endpoint", where="teachers.llm.url", got=parts.scheme or "no scheme",
-                try_="http://HOST:PORT/v1 or https://HOST/v1, without a name or a password in it",
-            )  # fmt: skip
-        return url
+        return endpoint(url, "teachers.llm.url")
 
     def fingerprint(self) -> str:
         """sha256 over the endpoint, the models, and what they are asked. The budget is not part of it, nor is the key."""

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
+from urllib.parse import urlsplit
 
-from stages.errors import ResourceError
+from stages.errors import ConfigError, ResourceError
 
 LONGEST_WAIT = 60.0
 """Seconds that are waited at most before an attempt, whatever the endpoint asks for."""
@@ -31,6 +32,17 @@ class BudgetError(Exception):
 
 class UnansweredError(Exception):
     """The endpoint gave no answer in all attempts."""
+
+
+def endpoint(url: str, where: str) -> str:
+    """The url, when it can be that of an endpoint. Raises ConfigError, which shows nothing of it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise ConfigError(
+            "the url is not that of an endpoint", where=where, got=parts.scheme or "no scheme",
+            try_="http://HOST:PORT/v1 or https://HOST/v1, without a name or a password in it",
+        )  # fmt: skip
+    return url
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -1,0 +1,1 @@
+"""Views: one file each. A view makes queries from documents that have none."""
