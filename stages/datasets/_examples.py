@@ -57,8 +57,10 @@ class Columns(NamedTuple):
     prompt: str | None = None
     label: str | None = None
     encoded: frozenset[str] = frozenset()
+    nested: bool = False
+    """Whether cells of positives and negatives may be objects."""
     sparse: bool = False
-    """Whether a row may have no positive, or leave a column of positives or negatives out."""
+    """Whether a row may have no positive."""
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -152,8 +154,8 @@ class Examples(Member):
     def rows(self, file: File) -> Iterator[tuple[int, Mapping[str, Any]] | Fault]:
         """The rows of a file by column."""
         wanted = self.columns
-        typed = {wanted.positive, *wanted.negatives, wanted.label} if wanted.sparse or wanted.label else ()
-        return rows(file, wanted.read, [name for name in typed if name])
+        nested = (wanted.positive, *wanted.negatives) if wanted.nested else ()
+        return rows(file, wanted.read, [*nested, *([wanted.label] if wanted.label else [])])
 
     def known_columns(self, file: File) -> list[str]:
         """The columns of a file."""
@@ -181,7 +183,7 @@ class Examples(Member):
                     seen.add(passage.id)
                     yield Document(item.file, item.line, passage.id, passage.text, passage.title)
 
-    def queries(self) -> Iterator[Query | Fault]:
+    def queries(self) -> Iterator[Query | Fault | Note]:
         seen: set[str] = set()
         for item in self._examples("query"):
             if isinstance(item, Fault):
@@ -190,7 +192,7 @@ class Examples(Member):
                 seen.add(item.query_id)
                 yield Query(item.file, item.line, item.query_id, item.anchor, item.prompt)
 
-    def judgements(self) -> Iterator[Judgement | Note]:
+    def judgements(self) -> Iterator[Judgement | Fault | Note]:
         relevant: set[tuple[str, str]] = set()
         negatives = bool(self.columns.negatives or self.columns.label)
         for item in self._sound():
@@ -256,7 +258,9 @@ class Examples(Member):
         negatives = tuple(passage for column in wanted.negatives for passage in _passages(row, column, wanted, None))
         if wanted.label and not _label(row, wanted.label):
             positives, negatives = (), (*positives, *negatives)
-        return Example(file, line, query_id, anchor, prompt or None, positives, negatives, self._split(file, row, anchor))
+        return Example(
+            file, line, query_id, anchor, prompt or None, positives, negatives, self._split(file, row, anchor)
+        )
 
     def _positives(self, row: Mapping[str, Any]) -> tuple[Passage, ...]:
         wanted = self.columns
@@ -346,7 +350,9 @@ def _passage(cell: Any, column: str) -> Passage:
     if isinstance(cell, Mapping):
         if "text" not in cell:
             got = ", ".join(shown(name) for name in list(cell)[:8]) or "none"
-            raise _CellError("document", column, f"a passage without 'text'; its keys are: {got}", "name the key 'text'")
+            raise _CellError(
+                "document", column, f"a passage without 'text'; its keys are: {got}", "name the key 'text'"
+            )
         title, key = cell.get("title"), next((cell[n] for n in PASSAGE_IDS if cell.get(n) is not None), None)
         if title is not None and (wrong := wrong_string(title, "a title")):
             raise _CellError("document", column, *wrong)

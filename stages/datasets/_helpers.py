@@ -221,7 +221,9 @@ class _Array:
             if after == "]":
                 return
             if after != ",":
-                raise self._broken(f"',' or ']' belongs here, and not '{shown(after)}'" if after else "the file ends here")
+                raise self._broken(
+                    f"',' or ']' belongs here, and not '{shown(after)}'" if after else "the file ends here"
+                )
             self._take(1)
             self._skip()
 
@@ -267,7 +269,9 @@ class _Array:
 
     def _broken(self, what: str) -> InputError:
         where = f"{self._file.path}, in the element of the array from line {self._line}"
-        return InputError(f"broken JSON: {what.removeprefix('broken JSON: ')}", where=where, try_="write the array whole")
+        return InputError(
+            f"broken JSON: {what.removeprefix('broken JSON: ')}", where=where, try_="write the array whole"
+        )
 
 
 def _json_reason(text: str, error: Exception) -> tuple[str, str]:

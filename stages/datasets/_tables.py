@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -25,6 +26,46 @@ def kind_of(name: str, formats: Mapping[str, str] = FORMATS) -> str | None:
     """The format by the suffix of a file's name; None when it has none of these."""
     stem = name.lower().removesuffix(".gz")
     return next((kind for suffix, kind in formats.items() if stem.endswith(suffix)), None)
+
+
+def files_at(path: str, formats: Collection[str]) -> list[File]:
+    """The file at a path, or every file with one of these suffixes in the folder and below it, hidden ones not.
+
+    A file of a folder is named by its path in it. Raises InputError when there is none.
+    """
+    place, known = Path(path), {suffix: suffix for suffix in formats}
+    if place.is_dir():
+        inner = sorted(p.relative_to(place) for p in place.rglob("*") if p.is_file())
+        shown_ = [p for p in inner if not any(part[0] == "." for part in p.parts)]
+        found = [File(p.as_posix(), place / p) for p in shown_ if kind_of(p.name, known)]
+    else:
+        found = [File(place.name, place)] if place.exists() and kind_of(place.name, known) else []
+    if not found:
+        what = "no file of this format" if place.exists() else "the data set is not there"
+        raise InputError(what, where=path, try_=f"a file, or a folder of files, that end in {', '.join(formats)}")
+    return found
+
+
+def first_row(file: File) -> Mapping[str, Any]:
+    """The first row that can be read, all its columns; empty when there is none."""
+    names = columns(file)
+    return next((item[1] for item in rows(file, names, names) if not isinstance(item, Fault)), {})
+
+
+def tab_lines(file: File, widths: Collection[int], what: str) -> Iterator[tuple[int, list[str]] | Fault]:
+    """The fields of each line of a file without header or quoting, where their number is one of `widths`."""
+    for number, offset, line in lines(file):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            yield utf8_fault(file, number, offset, error)
+            continue
+        fields = text.split("\t")
+        if len(fields) in widths:
+            yield number, fields
+        elif text.strip():
+            reason = f"{len(fields)} fields where {' or '.join(map(str, sorted(widths)))} belong"
+            yield Fault(file.name, number, None, None, reason, f"write {what} with one tab between them")
 
 
 def columns(file: File) -> list[str]:

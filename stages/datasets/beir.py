@@ -19,8 +19,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from stages.datasets._guess import Guess
 from stages.datasets._helpers import File, digest, lines, missing_key, objects, utf8_fault
-from stages.errors import ConfigError, InputError
+from stages.errors import ConfigError, HardrockError, InputError
 from stages.records import SPLIT_NAMES, SPLITS, Document, Fault, Judgement, Note, Query, shown
 from stages.registry import Member
 from stages.settings import speed
@@ -192,3 +193,13 @@ def _judgement(file: File, line: int, fields: list[str], split: str) -> Judgemen
         mend = "write it as a whole number; above 0 is relevant"
         return Fault(file.name, line, "score", query_id, f"the score '{shown(score)}' is not a whole number", mend)
     return Judgement(file.name, line, query_id, doc_id, int(score), split)
+
+
+def recognise(place: str) -> Guess | None:
+    """A folder with corpus.jsonl, queries.jsonl and qrels."""
+    try:
+        member = Beir(path=place)
+        files = [member._file("corpus.jsonl"), member._file("queries.jsonl"), *member._qrels.values()]
+    except HardrockError:
+        return None
+    return Guess(80, {"path": place}, (f"files {', '.join(file.name for file in files)}",))

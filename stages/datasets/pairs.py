@@ -39,7 +39,8 @@ class Pairs(Examples):
         description="Columns of texts judged not relevant; null looks for known names where anchor and positive are null too.",
     )
     label: str | None = Field(
-        None, description="Column of 0 or 1: with 0 the text in `positive` is judged not relevant; null takes every pair."
+        None,
+        description="Column of 0 or 1: with 0 the text in `positive` is judged not relevant; null takes every pair.",
     )
     anchor_id: str | None = Field(None, description="Column of query ids; null makes ids from the texts.")
     positive_id: str | None = Field(None, description="Column of ids of the positives; null makes ids from the texts.")
