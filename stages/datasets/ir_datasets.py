@@ -79,7 +79,8 @@ class IrDatasets(Member):
         for name, data in self._loaded.items():
             for number, query in enumerate(data.queries_iter(), 1):
                 text = _text(query)
-                if (known := seen.setdefault(query.query_id, text)) is text or known != text:
+                if (known := seen.get(query.query_id)) is None or known != text:
+                    seen[query.query_id] = text
                     yield Query(name, number, query.query_id, text)
 
     def judgements(self) -> Iterator[Judgement | Fault | Note]:

@@ -120,15 +120,21 @@ class Msmarco(Examples):
             yield from super().queries()
             return
         seen: dict[str, str] = {}
+        several = len(self._found["queries"]) > 1
         for file in self._need("queries", "queries*.tsv"):
             for item in tab_lines(file, (2,), "qid and text"):
                 if isinstance(item, Fault):
                     yield item
-                elif len(self._found["queries"]) == 1 or seen.setdefault(item[1][0], item[1][1]) is item[1][1]:
-                    yield Query(file.name, item[0], item[1][0], self._text(item[1][1]))
-                elif seen[item[1][0]] != item[1][1]:
+                    continue
+                key, text = item[1]
+                known = seen.get(key) if several else None
+                if known is None:
+                    if several:
+                        seen[key] = text
+                    yield Query(file.name, item[0], key, self._text(text))
+                elif known != text:
                     reason = "the id stands for another text in an earlier file of queries"
-                    yield Fault(file.name, item[0], "qid", item[1][0], reason, "give each text its own id")
+                    yield Fault(file.name, item[0], "qid", key, reason, "give each text its own id")
 
     def judgements(self) -> Iterator[Judgement | Fault | Note]:
         if not self._by_ids:
