@@ -94,7 +94,9 @@ def _encoded(file: File, names: tuple[str, ...]) -> frozenset[str]:
     first = [item[1] for item in islice(rows(file, names, names), _PROBED) if not isinstance(item, Fault)]
     cells = {name: [row[name] for row in first if row.get(name)] for name in names}
     return frozenset(
-        name for name, found in cells.items() if found and all(isinstance(c, str) and listed(c) is not None for c in found)
+        name
+        for name, found in cells.items()
+        if found and all(isinstance(c, str) and listed(c) is not None for c in found)
     )
 
 

@@ -10,7 +10,9 @@ from tests import support
 from tests.stages.data import config
 
 
-def ingested(name: str, path: Path | None, scratch: Path, *, policy: dict[str, Any] | None = None, **fields: Any) -> Any:
+def ingested(
+    name: str, path: Path | None, scratch: Path, *, policy: dict[str, Any] | None = None, **fields: Any
+) -> Any:
     """The result of ingest for a data set of this name."""
     place = {} if path is None else {"path": str(path)}
     return support.run(ingest, config({"name": name, **place, **fields}, **(policy or {})), {}, scratch)
@@ -25,4 +27,6 @@ def judged(result: Any) -> set[tuple[str, str, int]]:
 def by_id(result: Any) -> set[tuple[str, str, int, str]]:
     """The judgements by ids: query, document, relevance, split."""
     documents, queries = result["corpus"].column("doc_id").to_pylist(), result["queries"].column("query_id").to_pylist()
-    return {(queries[r["query_row"]], documents[r["doc_row"]], r["relevance"], r["split"]) for r in result.rows("qrels")}
+    return {
+        (queries[r["query_row"]], documents[r["doc_row"]], r["relevance"], r["split"]) for r in result.rows("qrels")
+    }

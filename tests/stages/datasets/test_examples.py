@@ -97,8 +97,16 @@ def test_dpr(tmp_path: Path, style: str) -> None:
     text = {"array": json.dumps(rows).encode(), "indented": json.dumps(rows, indent=2).encode(), "lines": jsonl(*rows)}
     path = write(tmp_path / ("d.json.gz" if style == "gz" else "d.json"), text.get(style, text["array"]))
     result = ingested("dpr", path, tmp_path)
-    assert judged(result) == {("bread?", "wheat", 1), ("bread?", "stone", 0), ("bread?", "rye", 0), ("none?", "stone", 0)}
-    assert {(r["doc_id"], r["title"]) for r in result.rows("corpus") if r["text"] != "stone"} == {("01", "Corn"), ("3", None)}
+    assert judged(result) == {
+        ("bread?", "wheat", 1),
+        ("bread?", "stone", 0),
+        ("bread?", "rye", 0),
+        ("none?", "stone", 0),
+    }
+    assert {(r["doc_id"], r["title"]) for r in result.rows("corpus") if r["text"] != "stone"} == {
+        ("01", "Corn"),
+        ("3", None),
+    }
     assert result.counters["queries.without_positives"] == 1
 
 
@@ -112,7 +120,9 @@ def test_dpr_with_a_corpus(tmp_path: Path) -> None:
 
 
 def test_triplets_ntuples_labels_and_scores(tmp_path: Path) -> None:
-    table = pa.table({"anchor": ["a"], "positive": ["p"], "negative_1": ["n"], "negative_2": ["m"], "scores": [[1.0, 0.5, 0.2]]})
+    table = pa.table(
+        {"anchor": ["a"], "positive": ["p"], "negative_1": ["n"], "negative_2": ["m"], "scores": [[1.0, 0.5, 0.2]]}
+    )
     pq.write_table(table, tmp_path / "n.parquet")
     result = ingested("pairs", tmp_path / "n.parquet", tmp_path)
     assert judged(result) == {("a", "p", 1), ("a", "n", 0), ("a", "m", 0)}
@@ -202,7 +212,9 @@ JSON = st.recursive(
     indent=st.sampled_from([None, 0, 3]),
     ascii_only=st.booleans(),
 )
-def test_an_array_reads_as_json_does(tmp_path_factory: Any, rows: Any, size: int, indent: Any, ascii_only: bool) -> None:
+def test_an_array_reads_as_json_does(
+    tmp_path_factory: Any, rows: Any, size: int, indent: Any, ascii_only: bool
+) -> None:
     path = tmp_path_factory.mktemp("json") / "a.json"
     text = json.dumps(rows, indent=indent, ensure_ascii=ascii_only)
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
