@@ -9,11 +9,10 @@ from typing import Any
 
 from stages.datasets._examples import split_in
 from stages.datasets._helpers import File
-from stages.datasets._tables import ALL_FORMATS, kind_of
+from stages.datasets._tables import ALL_FORMATS, SIDECARS, kind_of
 from stages.errors import ConfigError, InputError, ResourceError, suggestion
 
 Splits = dict[str, list[File]]
-_STATE = ("state.json", "dataset_info.json", "dataset_dict.json", "dataset_infos.json")
 
 
 def folder_of(path: str | None, repo: str | None, revision: str | None) -> Path:
@@ -124,7 +123,7 @@ def _file(folder: Path, path: Path) -> File:
 
 
 def _by_name(folder: Path) -> Splits:
-    inner = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in _STATE)
+    inner = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in SIDECARS)
     seen = [_file(folder, p) for p in inner if not any(part[0] == "." for part in p.relative_to(folder).parts)]
     data = [file for file in seen if kind_of(file.name, ALL_FORMATS)]
     found: Splits = {}

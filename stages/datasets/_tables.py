@@ -17,6 +17,8 @@ from stages.records import Fault, shown
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 ALL_FORMATS = {**FORMATS, ".json": "json", ".arrow": "arrow"}
+SIDECARS = ("export.json", "ids.parquet", "state.json", "dataset_info.json", "dataset_dict.json", "dataset_infos.json")
+"""Files beside the data that say something about them: our exporters' and those of `datasets`."""
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 Row = tuple[int, Mapping[str, Any]]  # physical line, or row of a Parquet file, from 1
@@ -35,7 +37,7 @@ def files_at(path: str, formats: Collection[str]) -> list[File]:
     """
     place, known = Path(path), {suffix: suffix for suffix in formats}
     if place.is_dir():
-        inner = sorted(p.relative_to(place) for p in place.rglob("*") if p.is_file())
+        inner = sorted(p.relative_to(place) for p in place.rglob("*") if p.is_file() and p.name not in SIDECARS)
         shown_ = [p for p in inner if not any(part[0] == "." for part in p.parts)]
         found = [File(p.as_posix(), place / p) for p in shown_ if kind_of(p.name, known)]
     else:

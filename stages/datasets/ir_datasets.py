@@ -96,7 +96,7 @@ def _text(record: Any) -> Any:
 
 def recognise(place: str) -> Guess | None:
     """An id that the package knows, where it is installed, or that looks like one."""
-    if Path(place).exists():
+    if Path(place).exists() or place.startswith(("/", ".", "~")):
         return None
     try:
         known = place in importlib.import_module("ir_datasets").registry
