@@ -88,7 +88,7 @@ def external(config: IngestConfig, inputs: Inputs, device: str) -> Mapping[str, 
 
 SPEC = Spec(
     name="ingest",
-    version=1,
+    version=2,
     config=IngestConfig,
     tables=("corpus", "queries", "qrels", "rejects"),
     external=external,
