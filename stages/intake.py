@@ -69,7 +69,7 @@ class Dataset(Protocol):
 class Ids:
     """The ids of one table: where each stands in the input, and its row.
 
-    Of an id of n bytes it holds n + 28 bytes and a third of a slot of 4 to 12, where a dict of strings would take 220 and more.
+    An id of n bytes takes n + 20 bytes, and 6 to 12 of slots.
     """
 
     def __init__(self) -> None:
