@@ -88,7 +88,7 @@ def external(config: IngestConfig, inputs: Inputs, device: str) -> Mapping[str, 
 
 SPEC = Spec(
     name="ingest",
-    version=1,
+    version=2,
     config=IngestConfig,
     tables=("corpus", "queries", "qrels", "rejects"),
     external=external,
@@ -192,7 +192,7 @@ class _Reading:
         if len(rows):
             yield rows.take()
         self._counts["corpus.kept"] = len(hashes)
-        self._counts["corpus.same_text"] = len(hashes) - len(np.unique(np.array(hashes)))
+        self._counts["corpus.same_text"] = _repeated(hashes)
 
     def _queries(self) -> Iterator[pa.Table]:
         ids, rows, hashes = self.intake.query_ids, Buffer(QUERIES, self._part_rows), array("q")
@@ -213,7 +213,7 @@ class _Reading:
         if len(rows):
             yield rows.take()
         self._counts["queries.kept"] = len(hashes)
-        self._counts["queries.same_text"] = len(hashes) - len(np.unique(np.array(hashes)))
+        self._counts["queries.same_text"] = _repeated(hashes)
 
     def _read_judgements(self) -> None:
         find, held = self.intake.document_ids.row, self._held
@@ -313,6 +313,13 @@ def _intake(config: IngestConfig, dataset: Dataset, log: Callable[[str], None]) 
         part_rows=config.part_rows,
         log=log,
     )
+
+
+def _repeated(hashes: array[int]) -> int:
+    """How many of the hashes stand there already. Sorts a copy, and holds no other."""
+    values = np.array(hashes)
+    values.sort()
+    return int(np.count_nonzero(values[1:] == values[:-1]))
 
 
 def _select(config: IngestConfig, dataset: Dataset, limit: int) -> _Selection:

@@ -32,6 +32,8 @@ STAGES = {
 }
 
 COMMANDS = {
+    "init": ("pipeline.cli.init:init", "Recognise a data set and write a configuration for it."),
+    "check": ("pipeline.cli.check:check", "Validate the data and estimate a run, before anything is computed."),
     "run": ("pipeline.cli.run:run", "Bring every stage up to date."),
     "round": ("pipeline.cli.run:another_round", "Mine again with the trained model and train once more."),
     **{name: (f"pipeline.cli.run:{name}", says) for name, says in STAGES.items()},

@@ -10,8 +10,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from stages.datasets._beir_qrels import judgements
 from stages.datasets._helpers import File, digest, lines
-from stages.datasets._qrels import judgements
 from stages.datasets._tables import columns, kind_of, rows
 from stages.errors import ConfigError, InputError, suggestion
 from stages.records import Document, Fault, Judgement, Note, Query, wrong_string

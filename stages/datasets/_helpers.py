@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +21,9 @@ LINE_BYTES = 64 << 20  # a longer line is not a row but another kind of file
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_NEAR_END = 16  # a number, a name or an escape that is cut off is shorter
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class File(NamedTuple):
@@ -67,9 +73,7 @@ def lines(file: File) -> Iterator[tuple[int, int, bytes]]:
     Lines end at LF or CR LF and nowhere else. A byte order mark is taken off. Raises InputError where the file breaks off.
     """
     number, offset = 0, 0
-    with _open(file) as raw:
-        packed = raw.peek(2)[:2] == _GZIP
-        handle = io.BufferedReader(_Unpacked(gzip.GzipFile(fileobj=raw)), 1 << 20) if packed else raw
+    with _unpacked(file) as handle:
         try:
             while line := handle.readline(LINE_BYTES):
                 number += 1
@@ -82,23 +86,56 @@ def lines(file: File) -> Iterator[tuple[int, int, bytes]]:
                 start = offset
                 offset += len(line)
                 if number == 1:
-                    if line.startswith(_UTF16):
-                        raise InputError(
-                            "the file is UTF-16, and UTF-8 is needed",
-                            where=f"{file.path} line 1, byte 0",
-                            try_=f"iconv -f UTF-16 -t UTF-8 {file.path.name}",
-                        )
+                    refuse_utf16(file, line)
                     if line.startswith(_BOM):
                         start += len(_BOM)
                         line = line[len(_BOM) :]
                 yield number, start, line[:-1].removesuffix(b"\r") if line.endswith(b"\n") else line
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(
-                "the gzip file is cut off or damaged",
-                where=f"{file.path} after line {number}, in line {number + 1}",
-                got=str(error),
-                try_="fetch the file again; gzip -t shows whether it is whole",
-            ) from None
+        except _DAMAGED as error:
+            raise damaged(file, number, error) from None
+
+
+@contextmanager
+def _unpacked(file: File) -> Iterator[io.BufferedIOBase]:
+    with _open(file) as raw:
+        packed = raw.peek(2)[:2] == _GZIP
+        yield io.BufferedReader(_Unpacked(gzip.GzipFile(fileobj=raw)), 1 << 20) if packed else raw
+
+
+def chunks(file: File, size: int = 1 << 20) -> Iterator[bytes]:
+    """The bytes of a plain or gzip file, unpacked, without a byte order mark. Raises InputError where the file breaks off."""
+    line = 0
+    with _unpacked(file) as handle:
+        try:
+            first = True
+            while chunk := handle.read(size):
+                if first:
+                    refuse_utf16(file, chunk)
+                    first, chunk = False, chunk.removeprefix(_BOM)
+                line += chunk.count(b"\n")
+                yield chunk
+        except _DAMAGED as error:
+            raise damaged(file, line, error) from None
+
+
+def refuse_utf16(file: File, start: bytes) -> None:
+    """Raises InputError when a file begins as UTF-16 does."""
+    if start.startswith(_UTF16):
+        raise InputError(
+            "the file is UTF-16, and UTF-8 is needed",
+            where=f"{file.path} line 1, byte 0",
+            try_=f"iconv -f UTF-16 -t UTF-8 {file.path.name}",
+        )
+
+
+def damaged(file: File, line: int, error: Exception) -> InputError:
+    """What is said of a gzip file that breaks off after a line."""
+    return InputError(
+        "the gzip file is cut off or damaged",
+        where=f"{file.path} after line {line}, in line {line + 1}",
+        got=str(error),
+        try_="fetch the file again; gzip -t shows whether it is whole",
+    )
 
 
 def utf8_fault(file: File, line: int, offset: int, error: UnicodeDecodeError) -> Fault:
@@ -149,6 +186,92 @@ def objects(file: File) -> Iterator[tuple[int, dict[str, Any]] | Fault]:
         else:
             mend = "write one object a line; jq -c '.[]' makes that of a JSON array"
             yield Fault(file.name, number, None, None, f"not a JSON object: {shown(text)}", mend)
+
+
+def elements(file: File) -> Iterator[tuple[int, dict[str, Any]] | Fault]:
+    """The objects of a JSON array, or of JSONL where the file does not begin with `[`, with the lines that they begin on.
+
+    In memory is one element and a piece of the file, whatever its size. Raises InputError where the array cannot be read on.
+    """
+    head = next(chunks(file), b"").lstrip()
+    yield from _Array(file).read() if head.startswith(b"[") else objects(file)
+
+
+class _Array:
+    """The elements of a JSON array, decoded from a window of the file that moves on."""
+
+    def __init__(self, file: File) -> None:
+        self._file, self._source = file, chunks(file)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._window, self._at, self._line, self._bytes = "", 0, 1, 0
+
+    def read(self) -> Iterator[tuple[int, dict[str, Any]] | Fault]:
+        self._skip()
+        self._take(1)
+        if self._skip() == "]":
+            return
+        while True:
+            line = self._line
+            row = self._element()
+            if isinstance(row, dict):
+                yield line, row
+            else:
+                yield Fault(self._file.name, line, None, None, f"not a JSON object: {shown(row)}", "write an object")
+            after = self._skip()
+            if after == "]":
+                return
+            if after != ",":
+                raise self._broken(
+                    f"',' or ']' belongs here, and not '{shown(after)}'" if after else "the file ends here"
+                )
+            self._take(1)
+            self._skip()
+
+    def _element(self) -> Any:
+        while True:
+            try:
+                row, end = _JSON.raw_decode(self._window, self._at)
+            except (ValueError, RecursionError) as error:
+                ends = isinstance(error, json.JSONDecodeError) and (
+                    error.msg.startswith("Unterminated") or error.pos >= len(self._window) - _NEAR_END
+                )
+                if ends and len(self._window) - self._at <= LINE_BYTES and self._more():
+                    continue
+                raise self._broken(_json_reason(self._window[self._at : self._at + 1000], error)[0]) from None
+            self._take(end - self._at)
+            return row
+
+    def _skip(self) -> str:
+        """Passes over white space; the character that follows, empty at the end of the file."""
+        while True:
+            gap = _SPACE.match(self._window, self._at)
+            self._take(len(gap[0]) if gap else 0)
+            if self._at < len(self._window):
+                return self._window[self._at]
+            if not self._more():
+                return ""
+
+    def _take(self, characters: int) -> None:
+        self._line += self._window.count("\n", self._at, self._at + characters)
+        self._at += characters
+
+    def _more(self) -> bool:
+        chunk = next(self._source, None)
+        held = len(self._decoder.getstate()[0])
+        try:
+            text = self._decoder.decode(chunk or b"", final=chunk is None)
+        except UnicodeDecodeError as error:
+            what = f"invalid UTF-8: 0x{error.object[error.start]:02x} at byte {self._bytes - held + error.start} of the file"
+            raise self._broken(what) from None
+        self._bytes += len(chunk or b"")
+        self._window, self._at = self._window[self._at :] + text, 0
+        return chunk is not None
+
+    def _broken(self, what: str) -> InputError:
+        where = f"{self._file.path}, in the element of the array from line {self._line}"
+        return InputError(
+            f"broken JSON: {what.removeprefix('broken JSON: ')}", where=where, try_="write the array whole"
+        )
 
 
 def _json_reason(text: str, error: Exception) -> tuple[str, str]:

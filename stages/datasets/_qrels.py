@@ -1,51 +1,60 @@
-"""Reading qrels as BEIR writes them."""
+"""Qrels as trec_eval reads them: four fields, or three, with any white space between them."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from stages.datasets._examples import split_in
 from stages.datasets._helpers import File, lines, utf8_fault
-from stages.records import Fault, Judgement, Note, shown
+from stages.errors import ConfigError
+from stages.records import SPLITS, Fault, Judgement, Note, shown, split_of
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?", re.ASCII)
-_HEADER = ["query-id", "corpus-id", "score"]
 
 
-def judgements(file: File, split: str) -> Iterator[Judgement | Fault | Note]:
-    """The judgements of a file of lines `query-id TAB corpus-id TAB score`; a header line is optional."""
+def judgements(
+    file: File, split: str | None, dev: float, test: float, texts: dict[str, str] | None = None
+) -> Iterator[Judgement | Fault | Note]:
+    """`query-id 0 doc-id relevance` or `query-id doc-id relevance` a line; without a split it is a hash of the query's id."""
     first = True
     for number, offset, line in lines(file):
         try:
-            text = line.decode()
-            fields = next(csv.reader([text], delimiter="\t", strict=True)) if '"' in text else text.split("\t")
+            fields = line.decode().split()
         except UnicodeDecodeError as error:
             yield utf8_fault(file, number, offset, error)
             continue
-        except csv.Error as error:
-            mend = "close the quote on the same line, and double a quote inside a quoted field"
-            yield Fault(file.name, number, None, None, f"a quoted field that cannot be read: {error}", mend)
+        if not fields:
             continue
-        if not text.strip():
-            continue
-        if first:
+        if first and len(fields) in (3, 4) and not _INTEGER.fullmatch(fields[-1]) and not re.search(r"\d", fields[-1]):
             first = False
-            if len(fields) == 3 and not _NUMBER.fullmatch(fields[2].strip()):
-                if fields != _HEADER:
-                    yield Note(f"{file.name} line 1 is taken as its header: {shown(text)}")
-                continue
-            yield Note(f"{file.name} has no header line: its first line is read as a judgement")
-        yield _judgement(file, number, fields, split)
+            yield Note(f"{file.name} line {number} is taken as its header: {shown(' '.join(fields))}")
+            continue
+        first = False
+        if len(fields) not in (3, 4):
+            mend = "write query-id, 0, doc-id and relevance; an id cannot hold white space"
+            yield Fault(file.name, number, None, None, f"{len(fields)} fields where 4 or 3 belong", mend)
+        elif not _INTEGER.fullmatch(fields[-1]):
+            reason = f"the relevance '{shown(fields[-1])}' is not a whole number"
+            yield Fault(file.name, number, "relevance", fields[0], reason, "write a whole number; above 0 is relevant")
+        else:
+            query_id = fields[0]
+            mine = split or split_of(query_id, dev, test)
+            yield Judgement(file.name, number, query_id, fields[-2], int(fields[-1]), mine)
 
 
-def _judgement(file: File, line: int, fields: list[str], split: str) -> Judgement | Fault:
-    if len(fields) != 3:
-        mend = "write query-id, corpus-id and score with one tab between them; quote an id that holds a tab"
-        return Fault(file.name, line, None, None, f"{len(fields)} fields where 3 belong", mend)
-    query_id, doc_id, score = fields
-    if not _INTEGER.fullmatch(score.strip()):
-        mend = "write it as a whole number; above 0 is relevant"
-        return Fault(file.name, line, "score", query_id, f"the score '{shown(score)}' is not a whole number", mend)
-    return Judgement(file.name, line, query_id, doc_id, int(score), split)
+def by_split(files: Sequence[File], asked: Sequence[str], where: str) -> dict[File, str | None]:
+    """The qrels files that are read, with the split that each names. Raises ConfigError where two name the same one."""
+    if asked:
+        by_name = {file.name: file for file in files}
+        if lacks := [name for name in asked if name not in by_name]:
+            raise ConfigError(
+                f"there is no {lacks[0]!r} among the qrels", where=where, got=", ".join(by_name) or "none"
+            )
+        files = [by_name[name] for name in asked]
+    found: dict[File, str | None] = {file: split_in(file.name) for file in files}
+    for split in SPLITS:
+        if len(same := [file.name for file, its in found.items() if its == split]) > 1:
+            raise ConfigError(f"{same[0]} and {same[1]} are both the split {split}", where=where,
+                              try_=f'qrels = ["{same[0]}"], with the others that belong')  # fmt: skip
+    return found

@@ -3,35 +3,80 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.datasets._helpers import LINE_BYTES, File, lines, objects, utf8_fault
+from stages.datasets._helpers import LINE_BYTES, File, elements, lines, objects, utf8_fault
 from stages.errors import ConfigError, InputError
 from stages.records import Fault, shown
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+ALL_FORMATS = {**FORMATS, ".json": "json", ".arrow": "arrow"}
+SIDECARS = ("export.json", "ids.parquet", "state.json", "dataset_info.json", "dataset_dict.json", "dataset_infos.json")
+"""Files beside the data that say something about them: our exporters' and those of `datasets`."""
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 Row = tuple[int, Mapping[str, Any]]  # physical line, or row of a Parquet file, from 1
 
 
-def kind_of(name: str) -> str | None:
+def kind_of(name: str, formats: Mapping[str, str] = FORMATS) -> str | None:
     """The format by the suffix of a file's name; None when it has none of these."""
     stem = name.lower().removesuffix(".gz")
-    return next((kind for suffix, kind in FORMATS.items() if stem.endswith(suffix)), None)
+    return next((kind for suffix, kind in formats.items() if stem.endswith(suffix)), None)
+
+
+def files_at(path: str, formats: Collection[str]) -> list[File]:
+    """The file at a path, or every file with one of these suffixes in the folder and below it, hidden ones not.
+
+    A file of a folder is named by its path in it. Raises InputError when there is none.
+    """
+    place, known = Path(path), {suffix: suffix for suffix in formats}
+    if place.is_dir():
+        inner = sorted(p.relative_to(place) for p in place.rglob("*") if p.is_file() and p.name not in SIDECARS)
+        shown_ = [p for p in inner if not any(part[0] == "." for part in p.parts)]
+        found = [File(p.as_posix(), place / p) for p in shown_ if kind_of(p.name, known)]
+    else:
+        found = [File(place.name, place)] if place.exists() and kind_of(place.name, known) else []
+    if not found:
+        what = "no file of this format" if place.exists() else "the data set is not there"
+        raise InputError(what, where=path, try_=f"a file, or a folder of files, that end in {', '.join(formats)}")
+    return found
+
+
+def first_row(file: File) -> Mapping[str, Any]:
+    """The first row that can be read, all its columns; empty when there is none."""
+    names = columns(file)
+    return next((item[1] for item in rows(file, names, names) if not isinstance(item, Fault)), {})
+
+
+def tab_lines(file: File, widths: Collection[int], what: str) -> Iterator[tuple[int, list[str]] | Fault]:
+    """The fields of each line of a file without header or quoting, where their number is one of `widths`."""
+    for number, offset, line in lines(file):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            yield utf8_fault(file, number, offset, error)
+            continue
+        fields = text.split("\t")
+        if len(fields) in widths:
+            yield number, fields
+        elif text.strip():
+            reason = f"{len(fields)} fields where {' or '.join(map(str, sorted(widths)))} belong"
+            yield Fault(file.name, number, None, None, reason, f"write {what} with one tab between them")
 
 
 def columns(file: File) -> list[str]:
-    """The columns of a file in their order; of JSONL, the keys of its first object. Raises InputError."""
-    kind = kind_of(file.name)
-    if kind == "parquet":
-        with _parquet(file) as handle:
-            return list(handle.schema_arrow.names)
-    if kind == "jsonl":
+    """The columns of a file in their order; of JSON and JSONL, the keys of its first object. Raises InputError."""
+    kind = kind_of(file.name, ALL_FORMATS)
+    if kind in ("parquet", "arrow"):
+        with _columnar(file, kind) as handle:
+            return list(handle.schema.names)
+    if kind in ("jsonl", "json"):
         found = _keys(file)
     else:
         line, found, fault = next(iter(_records(file)), (0, [], None))
@@ -47,7 +92,7 @@ def columns(file: File) -> list[str]:
 
 def _keys(file: File) -> list[str]:
     first: Fault | None = None
-    for item in objects(file):
+    for item in elements(file) if kind_of(file.name, ALL_FORMATS) == "json" else objects(file):
         if not isinstance(item, Fault):
             return list(item[1])
         first = first or item
@@ -58,11 +103,16 @@ def _keys(file: File) -> list[str]:
     return []
 
 
-def rows(file: File, wanted: Collection[str]) -> Iterator[Row | Fault]:
-    """The rows of a file; of a Parquet file, the wanted columns alone. Raises InputError where the file cannot be read on."""
-    kind = kind_of(file.name)
-    if kind == "parquet":
-        yield from _parquet_rows(file, wanted)
+def rows(file: File, wanted: Collection[str], typed: Collection[str] = ()) -> Iterator[Row | Fault]:
+    """The rows of a file; of a Parquet or Arrow file, the wanted columns alone, as strings but for those in `typed`.
+
+    Raises InputError where the file cannot be read on, ConfigError for a column of another type.
+    """
+    kind = kind_of(file.name, ALL_FORMATS)
+    if kind in ("parquet", "arrow"):
+        yield from _columnar_rows(file, kind, wanted, typed)
+    elif kind == "json":
+        yield from elements(file)
     elif kind == "jsonl":
         yield from objects(file)
     else:
@@ -115,23 +165,37 @@ def _records(file: File) -> Iterator[tuple[int, list[str], Fault | None]]:
         ) from None
 
 
-def _parquet(file: File) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file.path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            "the Parquet file cannot be read", where=str(file.path), got=shown(str(error)), try_="write it again"
-        ) from None
+class _Columnar(NamedTuple):
+    schema: pa.Schema
+    batches: Callable[[list[str]], Iterable[pa.RecordBatch]]
 
 
-def _parquet_rows(file: File, wanted: Collection[str]) -> Iterator[Row | Fault]:
-    with _parquet(file) as handle:
-        names = [name for name in handle.schema_arrow.names if name in wanted]
+@contextmanager
+def _columnar(file: File, kind: str) -> Iterator[_Columnar]:
+    """A Parquet file, or a stream of record batches as `save_to_disk` writes it."""
+    with ExitStack() as stack:
+        try:
+            if kind == "parquet":
+                table = stack.enter_context(pq.ParquetFile(file.path))
+                found = _Columnar(table.schema_arrow, lambda names: table.iter_batches(batch_size=8192, columns=names))
+            else:
+                stream = pa.ipc.open_stream(stack.enter_context(pa.memory_map(str(file.path))))
+                found = _Columnar(stream.schema, lambda names: (batch.select(names) for batch in stream))
+        except (pa.ArrowException, OSError) as error:
+            what = f"the {kind.capitalize()} file cannot be read"
+            raise InputError(what, where=str(file.path), got=shown(str(error)), try_="write it again") from None
+        yield found
+
+
+def _columnar_rows(file: File, kind: str, wanted: Collection[str], typed: Collection[str]) -> Iterator[Row | Fault]:
+    with _columnar(file, kind) as handle:
+        names = [name for name in handle.schema.names if name in wanted]
         for name in names:
-            _check_type(file, name, handle.schema_arrow.field(name).type)
+            if name not in typed:
+                _check_type(file, name, handle.schema.field(name).type)
         line = 0
         try:
-            for batch in handle.iter_batches(batch_size=8192, columns=names):
+            for batch in handle.batches(names):
                 values = [_values(column) for column in batch.columns]
                 for cells in zip(*values, strict=True):
                     line += 1
@@ -142,9 +206,8 @@ def _parquet_rows(file: File, wanted: Collection[str]) -> Iterator[Row | Fault]:
                         yield Fault(file.name, line, broken, None, *cells[names.index(broken)].says)
         except (pa.ArrowException, OSError) as error:
             where = f"{file.path} after row {line}"
-            raise InputError(
-                "the Parquet file is damaged", where=where, got=shown(str(error)), try_="write it again"
-            ) from None
+            what = f"the {kind.capitalize()} file is damaged"
+            raise InputError(what, where=where, got=shown(str(error)), try_="write it again") from None
 
 
 class _Broken:

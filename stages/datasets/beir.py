@@ -17,9 +17,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from stages.datasets._beir_qrels import judgements
+from stages.datasets._guess import Guess
 from stages.datasets._helpers import File, digest, missing_key, objects
-from stages.datasets._qrels import judgements
-from stages.errors import ConfigError, InputError
+from stages.errors import ConfigError, HardrockError, InputError
 from stages.records import SPLIT_NAMES, SPLITS, Document, Fault, Judgement, Note, Query
 from stages.registry import Member
 from stages.settings import speed
@@ -151,3 +152,13 @@ class Beir(Member):
     def _ignored(self) -> list[str]:
         taken = {file.name for file in self._qrels.values()}
         return [] if self.splits else [f.name for f in self._found.values() if f.name not in taken]
+
+
+def recognise(place: str) -> Guess | None:
+    """A folder with corpus.jsonl, queries.jsonl and qrels."""
+    try:
+        member = Beir(path=place)
+        files = [member._file("corpus.jsonl"), member._file("queries.jsonl"), *member._qrels.values()]
+    except HardrockError:
+        return None
+    return Guess(80, {"path": place}, (f"files {', '.join(file.name for file in files)}",))

@@ -23,8 +23,9 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from stages.datasets._documents import Documents
+from stages.datasets._guess import Guess
 from stages.datasets._made import Made
-from stages.errors import ConfigError
+from stages.errors import ConfigError, HardrockError
 from stages.intake import Dataset, Opening
 from stages.registry import ManyOf, Member, OneOf
 from stages.settings import speed
@@ -155,3 +156,16 @@ class Corpus(Member):
         asked = {"id": self.id, "title": self.title, "text": self.text, "group": self.group}
         qrels: dict[str, Path] = {split: Path(path) for split, path in self.qrels.items()}
         return Documents(Path(self.path or ""), asked, Path(self.queries) if self.queries else None, qrels)
+
+
+def recognise(place: str) -> Guess | None:
+    """Documents in a file or folder, where nothing says more: queries will be made of their spans."""
+    if not Path(place).exists():
+        return None
+    documents = Documents(Path(place), dict.fromkeys(("id", "title", "text", "group")), None, {})
+    try:
+        files, mapped = documents.files, documents.mapped
+    except HardrockError:
+        return None
+    why = f"{len(files)} file(s) of documents, text in {mapped['text']!r}; no queries, so spans of the documents are theirs"
+    return Guess(20, {"path": place, "views": {"crop": {}}}, (why,))

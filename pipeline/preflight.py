@@ -1,0 +1,277 @@
+"""What can be known before anything is computed: whether the data are sound, whether splits leak, what a run will take."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import environment
+from pipeline.config import Configuration
+from stages import embed, encoding, ingest
+from stages.errors import HardrockError
+from stages.spec import WHOLE, Bar
+from stages.text import join_title
+
+SAMPLE = 256  # texts of each table that the probe encodes
+_SHOWN = 5
+_OVERHEAD = 400 << 20  # bytes of an ingest that do not grow: interpreter, libraries, rows of one part
+_ID_BYTES = 70  # a document in ingest: id, offset, line, row, hash and its copy while it is sorted, slots
+_CANDIDATE_BYTES = 24  # a row of candidates and judged in Parquet, about
+_FILE_SHARE = 0.6  # size of texts in Parquet by their characters, about
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the data. An error stops a run, or makes what it measures worthless."""
+
+    level: str  # error or warning
+    what: str
+    count: int
+    says: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass
+class Data:
+    """What one reading of the data set leaves: hashes, counts, and a uniform sample of the texts."""
+
+    counters: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    rejects: dict[str, list[str]] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    documents: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # text_hash by row
+    queries: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # text_hash by row
+    splits: np.ndarray = field(default_factory=lambda: np.empty(0, object))  # split of each query
+    query_ids: list[str] = field(default_factory=list)
+    qrels: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))  # query row, document row, relevance
+    sample: dict[str, list[str]] = field(default_factory=dict)
+    characters: dict[str, int] = field(default_factory=dict)
+
+
+class _Context:
+    shards = (WHOLE,)
+
+    def __init__(self, messages: list[str]) -> None:
+        self._messages = messages
+
+    @contextmanager
+    def progress(self, says: str, total: int) -> Iterator[Bar]:
+        yield _Still()
+
+    def log(self, message: str) -> None:
+        self._messages.append(message)
+
+
+class _Still:
+    def advance(self, amount: int = 1) -> None: ...
+
+
+def read(config: ingest.IngestConfig) -> Data:
+    """Reads the data set once, with every bad row set aside and counted. Raises InputError where it cannot be read on."""
+    patient = config.model_copy(update={"on_bad_row": "quarantine", "missing_judgements_allowed": 2**31})
+    data, hashes = Data(), {"corpus": [np.empty(0, np.int64)], "queries": [np.empty(0, np.int64)]}
+    splits, qrels = [np.empty(0, object)], [np.empty((0, 3), np.int64)]
+    for part in ingest.run(patient, {}, cast(Any, _Context(data.messages))):
+        for name, table in part.tables.items():
+            if name in hashes:
+                hashes[name].append(table.column("text_hash").to_numpy())
+                _take_sample(data, name, table)
+            if name == "queries":
+                splits.append(np.array(table.column("split").to_pylist(), dtype=object))
+                data.query_ids.extend(table.column("query_id").to_pylist())
+            elif name == "qrels":
+                qrels.append(
+                    np.stack([table.column(c).to_numpy() for c in ("query_row", "doc_row", "relevance")], axis=1)
+                )
+            elif name == "rejects":
+                _take_rejects(data, table)
+        data.counters.update(part.counters)
+        data.facts.update(part.facts)
+    data.documents, data.queries = (np.concatenate(hashes[name]) for name in ("corpus", "queries"))
+    data.splits, data.qrels = np.concatenate(splits), np.concatenate(qrels)
+    return data
+
+
+def _take_sample(data: Data, name: str, table: pa.Table) -> None:
+    """Keeps the texts whose hashes are smallest: a uniform sample, and the same at every reading."""
+    texts = table.column("text").to_pylist()
+    if name == "corpus":
+        texts = [join_title(title, text) for title, text in zip(table.column("title").to_pylist(), texts, strict=True)]
+    data.characters[name] = data.characters.get(name, 0) + sum(map(len, texts))
+    keys = table.column("text_hash").to_numpy().view(np.uint64)
+    kept = np.argsort(keys, kind="stable")[:SAMPLE]
+    pool = data.sample.setdefault(f"{name} keyed", []) + [f"{keys[i]:020d}{texts[i]}" for i in kept]  # type: ignore[str-bytes-safe]
+    data.sample[f"{name} keyed"] = pool = sorted(pool)[:SAMPLE]
+    data.sample[name] = [text[20:] for text in pool]
+
+
+def _take_rejects(data: Data, table: pa.Table) -> None:
+    for row in table.to_pylist():
+        examples = data.rejects.setdefault(row["table"], [])
+        data.rejected[row["table"]] = data.rejected.get(row["table"], 0) + 1
+        if len(examples) < _SHOWN:
+            place = [f"{row['file']} line {row['line']}" if row["line"] else row["file"]]
+            place += [f"column {row['column']!r}"] if row["column"] else []
+            place += [f"id {row['id']!r}"] if row["id"] is not None else []
+            examples.append(f"{', '.join(place)}: {row['reason']}; {row['mend']}")
+
+
+def findings(data: Data, configuration: Configuration) -> list[Finding]:
+    """Everything that is wrong with the data, errors first."""
+    config = cast(ingest.IngestConfig, configuration.stages["ingest"])
+    count = data.counters
+    found: list[Finding] = []
+    missing = count["qrels.missing_document"] + count["qrels.missing_query"]
+    for table, rejected in data.rejected.items():
+        number = rejected - (missing if table == "qrels" else 0)
+        if number > 0:
+            level = "error" if config.on_bad_row == "fail" else "warning"
+            found.append(
+                Finding(
+                    level, f"{table}.rejected", number, f"rows of {table} cannot be used", tuple(data.rejects[table])
+                )
+            )
+    if missing:
+        level = "error" if missing > config.missing_judgements_allowed else "warning"
+        says = (
+            f"judgements name documents or queries that are not there; allowed are {config.missing_judgements_allowed}"
+        )
+        found.append(Finding(level, "qrels.missing", missing, says, tuple(data.rejects.get("qrels", ()))))
+    found += _leaks(data)
+    asked = ["train"] if configuration.rounds else []
+    for split in [*asked, *getattr(configuration.stages["evaluate"], "splits", ())]:
+        if not data.facts.get("splits", {}).get(split, {}).get("queries_with_positives"):
+            found.append(
+                Finding(
+                    "error", f"splits.{split}", 0, f"queries with a positive in the split {split}, which a run needs"
+                )
+            )
+    for name, says in (
+        ("corpus.same_text", "documents have the text of another one: all of them count as positives where one does"),
+        ("queries.same_text", "queries have the text of another one"),
+        ("queries.unjudged", "queries without any judgement are left out"),
+        ("queries.without_positives", "queries have judgements but no relevant document"),
+        ("corpus.title_only", "documents have a title and no text"),
+        ("qrels.repeated", "judgements stand there more than once"),
+    ):  # fmt: skip
+        if count.get(name):
+            found.append(Finding("warning", name, count[name], says))
+    return sorted(found, key=lambda finding: finding.level)
+
+
+def _leaks(data: Data) -> list[Finding]:
+    """Test queries whose text is one of training, and test positives whose text is one."""
+    train, test = data.splits == "train", data.splits == "test"
+    found = []
+    if rows := np.flatnonzero(test & np.isin(data.queries, data.queries[train])).tolist():
+        examples = tuple(data.query_ids[row] for row in rows[:_SHOWN])
+        says = "queries of test have the text of a query of train: what is measured on them was learnt"
+        found.append(Finding("error", "leak.queries", len(rows), says, examples))
+    positives = data.qrels[data.qrels[:, 2] > 0]
+    texts = data.documents[positives[:, 1]]
+    leaked = np.isin(texts, texts[train[positives[:, 0]]]) & test[positives[:, 0]]
+    if leaked.any():
+        queries = np.unique(positives[leaked, 0])
+        says = "queries of test have a positive with the text of a positive of train: usual where a corpus is shared"
+        examples = tuple(data.query_ids[row] for row in queries[:_SHOWN].tolist())
+        found.append(Finding("warning", "leak.positives", len(queries), says, examples))
+    return found
+
+
+def estimate(data: Data, configuration: Configuration, device: str, place: Path) -> dict[str, Any]:
+    """Time, memory and disk of a run, from encoding a sample of the texts and one product of matrices. Raises ResourceError.
+
+    Seconds and bytes, rough: what exports, teachers and reports take is not in them.
+    """
+    config = cast(embed.EmbedConfig, configuration.stages["embed"])
+    loaded = config.encoder.load(device, encoding.resolve(config.precision, device))
+    seconds = {
+        name: _seconds_a_text(loaded, data.sample[name], role)
+        for name, role in (("corpus", "document"), ("queries", "query"))
+    }
+    documents, queries, wide = len(data.documents), len(data.queries), loaded.dimensions
+    searched = int((data.splits == "train").sum())
+    rounds, train, depth = configuration.rounds, configuration.stages["train"], configuration.stages["mine"].depth  # type: ignore[attr-defined]
+    once = seconds["corpus"] * documents + seconds["queries"] * queries
+    pairs = int(((data.qrels[:, 2] > 0) & (data.splits == "train")[data.qrels[:, 0]]).sum()) if len(data.qrels) else 0
+    each = seconds["queries"] + seconds["corpus"] * (1 + configuration.stages["sample"].negatives)  # type: ignore[attr-defined]
+    steps = getattr(train, "max_steps", None)
+    trained = min(pairs * train.epochs, steps * train.batch_size if steps else np.inf)  # type: ignore[attr-defined]
+    vectors = 4 * wide * (documents + queries)
+    time_of = {
+        "embed": (rounds + 1) * once,
+        "mine": (rounds + 1) * 2.0 * searched * documents * wide / _products_a_second(),
+        "train": rounds * 3 * each * float(trained),  # a backward pass takes about twice a forward one
+    }
+    disk = int((data.characters["corpus"] + data.characters["queries"]) * _FILE_SHARE)
+    disk += (rounds + 1) * (vectors + 4 * wide * documents) + rounds * 2 * searched * min(
+        depth, documents
+    ) * _CANDIDATE_BYTES
+    existing = next(p for p in (place.absolute(), *place.absolute().parents) if p.exists())
+    memory = max(_OVERHEAD + _ID_BYTES * documents, environment.peak_memory() + 2 * vectors)
+    return {
+        "sample": {name: len(data.sample[name]) for name in ("corpus", "queries")},
+        "texts_a_second": {name: round(1 / each_, 1) for name, each_ in seconds.items()},
+        "seconds": {name: round(value, 1) for name, value in time_of.items()},
+        "memory": memory,
+        "memory_of_machine": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "disk": disk,
+        "disk_free": shutil.disk_usage(existing).free,
+    }  # fmt: skip
+
+
+def _seconds_a_text(loaded: encoding.LoadedEncoder, texts: Sequence[str], role: str) -> float:
+    loaded.encode(texts[:8], role)  # the first call allocates
+    start = time.perf_counter()
+    loaded.encode(texts, role)
+    return (time.perf_counter() - start) / len(texts)
+
+
+def _products_a_second() -> float:
+    one = np.ones((1024, 1024), dtype=np.float32)
+    one @ one
+    start = time.perf_counter()
+    one @ one
+    return float(2 * 1024**3 / (time.perf_counter() - start))
+
+
+def too_large(estimated: Mapping[str, Any]) -> list[Finding]:
+    """Whether a run is likely to end for want of disk or memory."""
+    found = []
+    if estimated["disk"] > estimated["disk_free"]:
+        found.append(
+            Finding("error", "disk", estimated["disk"], f"bytes are needed, and {estimated['disk_free']:,} are free")
+        )
+    if estimated["memory"] > estimated["memory_of_machine"]:
+        says = f"bytes of memory are needed, and the machine has {estimated['memory_of_machine']:,}"
+        found.append(Finding("error", "memory", estimated["memory"], says))
+    return found
+
+
+def check(
+    configuration: Configuration, device: str, place: Path, probe: bool
+) -> tuple[Data | None, list[Finding], dict[str, Any] | None]:
+    """All of it. What the data set's own reading refuses is one finding among the others."""
+    try:
+        data = read(cast(ingest.IngestConfig, configuration.stages["ingest"]))
+    except HardrockError as error:
+        if error.exit_code != 3:
+            raise
+        return (
+            None,
+            [Finding("error", "input", 1, error.what, (" ".join(str(error).split("\n", 1)[-1].split()),))],
+            None,
+        )
+    found = findings(data, configuration)
+    estimated = estimate(data, configuration, device, place) if probe else None
+    return data, [*found, *(too_large(estimated) if estimated else [])], estimated

@@ -1,0 +1,51 @@
+"""Reading qrels as BEIR writes them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+
+from stages.datasets._helpers import File, lines, utf8_fault
+from stages.records import Fault, Judgement, Note, shown
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,100}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?", re.ASCII)
+_HEADER = ["query-id", "corpus-id", "score"]
+
+
+def judgements(file: File, split: str) -> Iterator[Judgement | Fault | Note]:
+    """The judgements of a file of lines `query-id TAB corpus-id TAB score`; a header line is optional."""
+    first = True
+    for number, offset, line in lines(file):
+        try:
+            text = line.decode()
+            fields = next(csv.reader([text], delimiter="\t", strict=True)) if '"' in text else text.split("\t")
+        except UnicodeDecodeError as error:
+            yield utf8_fault(file, number, offset, error)
+            continue
+        except csv.Error as error:
+            mend = "close the quote on the same line, and double a quote inside a quoted field"
+            yield Fault(file.name, number, None, None, f"a quoted field that cannot be read: {error}", mend)
+            continue
+        if not text.strip():
+            continue
+        if first:
+            first = False
+            if len(fields) == 3 and not _NUMBER.fullmatch(fields[2].strip()):
+                if fields != _HEADER:
+                    yield Note(f"{file.name} line 1 is taken as its header: {shown(text)}")
+                continue
+            yield Note(f"{file.name} has no header line: its first line is read as a judgement")
+        yield _judgement(file, number, fields, split)
+
+
+def _judgement(file: File, line: int, fields: list[str], split: str) -> Judgement | Fault:
+    if len(fields) != 3:
+        mend = "write query-id, corpus-id and score with one tab between them; quote an id that holds a tab"
+        return Fault(file.name, line, None, None, f"{len(fields)} fields where 3 belong", mend)
+    query_id, doc_id, score = fields
+    if not _INTEGER.fullmatch(score.strip()):
+        mend = "write it as a whole number; above 0 is relevant"
+        return Fault(file.name, line, "score", query_id, f"the score '{shown(score)}' is not a whole number", mend)
+    return Judgement(file.name, line, query_id, doc_id, int(score), split)
