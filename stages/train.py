@@ -159,7 +159,8 @@ class TrainConfig(Settings):
     )
     lora: Lora | None = Field(None, description="trains adapters alone: less memory; none: all weights")
     early_stopping: EarlyStopping | None = Field(
-        None, description="measures on the split dev and keeps the best weights; none: the last weights, after all steps"
+        None,
+        description="measures on the split dev and keeps the best weights; none: the last weights, after all steps",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="order of the pairs, turns of the negatives and dropout")
     logging_steps: int = Field(10, ge=1, description="steps a row of the training log")
@@ -225,7 +226,11 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
             "masked": journal.all_masked / done,
         }
         if journal.curve:
-            facts |= {"best_step": journal.best()["step"], "best_ndcg": journal.best()["ndcg"], "stopped": journal.stopped}
+            facts |= {
+                "best_step": journal.best()["step"],
+                "best_ndcg": journal.best()["ndcg"],
+                "stopped": journal.stopped,
+            }
             context.log(_curve_says(journal))
         if journal.texts_at_limit:
             context.log(
@@ -290,7 +295,7 @@ def _fit(
     encoder, chosen = config.encoder, plan.pairs.examples
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
-    bf16 = _bf16(config, context.device)
+    bf16 = _bf16(config, context)
     module = model.load(encoder, context.device, config.seed)
     if config.lora:
         lora = config.lora
@@ -372,12 +377,16 @@ def _development(
     )
 
 
-def _bf16(config: TrainConfig, device: str) -> bool:
+def _bf16(config: TrainConfig, context: Context) -> bool:
     """Whether to train in bf16. Raises ConfigError or ResourceError where the device cannot."""
-    if device == "cpu":
-        return config.precision == "bf16"
     import torch
 
+    device = context.device
+    if device == "cpu":
+        asked = config.precision == "bf16"
+        if asked and not torch.cpu.get_capabilities().get("avx512_bf16", True):
+            context.log("this processor has no bf16 instructions: bf16 is slower here than fp32")
+        return asked
     if device not in {"cuda", "cuda:0"}:
         raise ConfigError(
             f"training runs on the first GPU that it sees, not on {device!r}",
@@ -397,9 +406,7 @@ def _known(inputs: Inputs) -> Known:
 
 def _texts(source: Source, rows: np.ndarray, prompt: str) -> Texts:
     """The texts of some rows as they are encoded, int (n,) ascending. A prompt of a query's own stands in for `prompt`."""
-    from stages.training.collator import Collator, Texts
-    from stages.training.development import Development
-    from stages.training.plan import Plan
+    from stages.training.collator import Texts
 
     titled, prompted = "title" in source.schema.names, "prompt" in source.schema.names
     texts: list[str] = []

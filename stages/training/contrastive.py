@@ -75,12 +75,12 @@ def _embed_cached(model: SentenceTransformer, passes: Sequence[Features], role: 
     embeddings = torch.cat(found).requires_grad_()
 
     def replay(gradient: Tensor) -> None:
-        pieces = gradient.split([len(values) for values in found])
+        pieces = torch.split(gradient, [len(values) for values in found])  # type: ignore[no-untyped-call]
         with torch.enable_grad(), torch.autocast(device, dtype=kind, enabled=mixed):
             for features, state, piece in zip(passes, states, pieces, strict=True):
                 with state:
                     values = _pass(model, features, role)
                 torch.autograd.backward(values, piece)
 
-    embeddings.register_hook(replay)
+    embeddings.register_hook(replay)  # type: ignore[no-untyped-call]
     return embeddings

@@ -50,12 +50,12 @@ class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
     `weights_only=True`, so they can hold tensors, arrays and numbers but no code.
     """
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> Any:
         """One epoch, in the library's eyes, of all batches there are: the plan's epochs may differ in length."""
         count = self.args.max_steps * self.args.gradient_accumulation_steps
         return self.accelerator.prepare(
             DataLoader(
-                range(count),
+                range(count),  # type: ignore[arg-type]
                 batch_sampler=_Numbers(count),
                 collate_fn=self.data_collator,
                 pin_memory=self.args.dataloader_pin_memory,

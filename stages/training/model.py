@@ -58,9 +58,9 @@ def adapt(module: SentenceTransformer, rank: int, alpha: float, dropout: float, 
             got=" → ".join(type(part).__name__ for part in module), try_="remove train.lora: all weights are trained",
         )  # fmt: skip
     wanted = list(targets) if targets is not None else None
-    config: Any = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=wanted)
+    settings: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout, "target_modules": wanted}
     try:
-        inject_adapter_in_model(config, inner)
+        inject_adapter_in_model(LoraConfig(**settings), inner)
     except ValueError as error:
         linear = {name.rpartition(".")[2] for name, part in inner.named_modules() if isinstance(part, nn.Linear)}
         raise ConfigError(
@@ -74,13 +74,14 @@ def adapt(module: SentenceTransformer, rank: int, alpha: float, dropout: float, 
 def merge(module: SentenceTransformer) -> None:
     """Adds the adapters, where there are any, to the layers that they adapt, so that the model is a plain one again."""
     inner = getattr(module, "transformers_model", None)
-    for name, part in list(inner.named_modules()) if inner is not None else []:
-        if hasattr(part, "lora_A") and hasattr(part, "get_base_layer"):
+    if inner is None or not hasattr(inner, "peft_config"):
+        return
+    for name, part in list(inner.named_modules()):
+        if hasattr(part, "lora_A"):
             part.merge(safe_merge=True)
             place, _, own = name.rpartition(".")
             setattr(inner.get_submodule(place), own, part.get_base_layer())
-    if hasattr(inner, "peft_config"):
-        del inner.peft_config
+    del inner.peft_config
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from stages.objectives import Batch, Outcome
 from stages.training.collator import Collator
 from stages.training.contrastive import Contrastive
 from tests.stages.test_train import Encoder, phrases
-from tests.stages.test_train import encoder as encoder
 
 
 class Learned:

@@ -20,9 +20,7 @@ from stages.losses.infonce import Infonce
 from stages.objectives import Batch, Outcome
 from stages.training import loop
 from tests import support
-from tests.stages.test_train import Encoder, contents, folder_of, inputs, phrases, small
-from tests.stages.test_train import Killed, kill_at
-from tests.stages.test_train import encoder as encoder
+from tests.stages.test_train import Encoder, Killed, contents, inputs, kill_at, phrases, small
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,14 @@ def world(rows: int = 20, dev: int = 10, deep: int = 4) -> dict[str, Any]:
     negatives = [
         (i, place[own], n)
         for i, (_, own, sibling) in enumerate(some[:rows])
-        for n in dict.fromkeys([place[sibling], *((place[own] + step) % len(documents) for step in range(3, 3 + deep - 1))])
+        for n in dict.fromkeys(
+            [place[sibling], *((place[own] + step) % len(documents) for step in range(3, 3 + deep - 1))]
+        )
         if n != place[own]
     ]
-    made = inputs([term for term, _, _ in some], documents, positives, negatives, split=["train"] * rows + ["dev"] * dev)
+    made = inputs(
+        [term for term, _, _ in some], documents, positives, negatives, split=["train"] * rows + ["dev"] * dev
+    )
     corpus = made["corpus"].read()
     at = corpus.schema.get_field_index("group")
     letters = [text[0] if i % 5 else None for i, text in enumerate(documents)]
