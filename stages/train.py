@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from stages.batches.random import Random
@@ -23,14 +21,11 @@ from stages.objectives import Objective
 from stages.registry import OneOf
 from stages.schemas import DEV_CURVE, TRAINING_LOG
 from stages.settings import Settings, speed
-from stages.spec import Context, Inputs, Part, Source, Spec
-from stages.text import join_title
+from stages.spec import Context, Inputs, Part, Spec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from stages.training.collator import Collator, Texts
-    from stages.training.development import Development
     from stages.training.plan import Plan
 
 
@@ -290,7 +285,8 @@ def _fit(
 ) -> tuple[Journal, SentenceTransformer]:
     """Trains, and returns the journal and the trained model."""
     from stages.training import loop, model
-    from stages.training.collator import Collator
+    from stages.training.collator import Collator, texts_of
+    from stages.training.development import development
 
     encoder, chosen = config.encoder, plan.pairs.examples
     if "checkpoint" in inputs:
@@ -303,8 +299,8 @@ def _fit(
     collator = Collator(
         plan=plan,
         known=_known(inputs),
-        queries=_texts(inputs["queries"], np.unique(chosen.queries), encoder.query_prompt),
-        documents=_texts(inputs["corpus"], np.union1d(chosen.positives, chosen.negatives), encoder.document_prompt),
+        queries=texts_of(inputs["queries"], np.unique(chosen.queries), encoder.query_prompt),
+        documents=texts_of(inputs["corpus"], np.union1d(chosen.positives, chosen.negatives), encoder.document_prompt),
         module=module,
         max_tokens=config.max_tokens,
         pass_rows=model.rows_of_a_pass(module, config.pass_rows, context.device, config.cached),
@@ -324,6 +320,10 @@ def _fit(
             )
         },
     )  # fmt: skip
+    on_dev = None
+    if stopping:
+        prompts = encoder.query_prompt, encoder.document_prompt
+        on_dev = development(inputs, collator, prompts, stopping.documents, seed=config.seed, log=context.log)
     belongs = digest(config.semantic(), chosen.queries, chosen.positives, chosen.negatives, chosen.offsets)
     context.log(
         f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {steps} steps"
@@ -336,45 +336,9 @@ def _fit(
             checkpoints=Checkpoints(context.scratch, belongs),
             log=context.log,
             advance=bar.advance,
-            development=_development(stopping, encoder, inputs, collator, config.seed, context) if stopping else None,
+            development=on_dev,
         )
     return journal, module
-
-
-def _development(
-    stopping: EarlyStopping, encoder: Encoder, inputs: Inputs, collator: Collator, seed: int, context: Context
-) -> Development:
-    """The queries of the split dev and what they are searched among. Raises ConfigError when there are none."""
-    from stages.training.development import Development
-
-    qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"])
-    qrels = qrels.filter(pc.and_(pc.greater(qrels["relevance"], 0), pc.equal(qrels["split"], "dev")))
-    if not len(qrels):
-        raise ConfigError(
-            "early stopping needs queries of the split dev with a relevant document, and there are none",
-            where="train.early_stopping", try_="a data set with a split dev, or remove train.early_stopping",
-        )  # fmt: skip
-    queries, place = np.unique(qrels["query_row"].to_numpy(), return_inverse=True)
-    documents = np.unique(qrels["doc_row"].to_numpy())
-    others = np.setdiff1d(np.arange(inputs["corpus"].rows, dtype=documents.dtype), documents)
-    if stopping.documents is not None and (wanted := max(stopping.documents - len(documents), 0)) < len(others):
-        others = np.random.default_rng([seed, 0, 2]).choice(others, wanted, replace=False)
-        context.log(
-            f"on dev {len(queries)} queries are searched among {len(documents)} relevant documents and {wanted} others"
-        )
-    documents = np.union1d(documents, others)
-    relevant: list[dict[int, int]] = [{} for _ in queries]
-    places = np.searchsorted(documents, qrels["doc_row"].to_numpy())
-    for query, document, gain in zip(place, places, qrels["relevance"].to_pylist(), strict=True):
-        relevant[query][int(document)] = gain
-    return Development(
-        replace(collator, max_tokens=None),
-        _texts(inputs["queries"], queries, encoder.query_prompt),
-        queries,
-        _texts(inputs["corpus"], documents, encoder.document_prompt),
-        documents,
-        relevant,
-    )
 
 
 def _bf16(config: TrainConfig, context: Context) -> bool:
@@ -384,7 +348,8 @@ def _bf16(config: TrainConfig, context: Context) -> bool:
     device = context.device
     if device == "cpu":
         asked = config.precision == "bf16"
-        if asked and not torch.cpu.get_capabilities().get("avx512_bf16", True):
+        capabilities: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        if asked and not capabilities.get("avx512_bf16", True):
             context.log("this processor has no bf16 instructions: bf16 is slower here than fp32")
         return asked
     if device not in {"cuda", "cuda:0"}:
@@ -402,25 +367,3 @@ def _known(inputs: Inputs) -> Known:
     """What is known to be relevant, in all splits: a document of the test split is no negative either."""
     hashes = [inputs[name].read(["text_hash"])["text_hash"].to_numpy() for name in ("queries", "corpus")]
     return Known(inputs["qrels"].read(["query_row", "doc_row", "relevance"]), *hashes)
-
-
-def _texts(source: Source, rows: np.ndarray, prompt: str) -> Texts:
-    """The texts of some rows as they are encoded, int (n,) ascending. A prompt of a query's own stands in for `prompt`."""
-    from stages.training.collator import Texts
-
-    titled, prompted = "title" in source.schema.names, "prompt" in source.schema.names
-    texts: list[str] = []
-    prompts: list[str] = []
-    optional = ["title"] * titled + ["prompt"] * prompted
-    for batch in source.batches(["row", "text", *optional]):
-        first = batch["row"][0].as_py() if batch.num_rows else 0
-        inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)] - first
-        found = batch.take(pa.array(inside))
-        titles = found["title"].to_pylist() if titled else [None] * len(inside)
-        texts += [join_title(title, text) for title, text in zip(titles, found["text"].to_pylist(), strict=True)]
-        prompts += (
-            [prompt if own is None else own for own in found["prompt"].to_pylist()]
-            if prompted
-            else [prompt] * len(inside)
-        )
-    return Texts(rows, pa.array(texts, pa.large_string()), pa.array(prompts, pa.string()).dictionary_encode())

@@ -13,6 +13,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from stages.examples import Known
+from stages.spec import Source
+from stages.text import join_title
 from stages.training.plan import Plan
 
 
@@ -27,6 +29,26 @@ class Texts:
         """Texts and prompts of rows, which may repeat."""
         places = pa.array(np.searchsorted(self._rows, rows))
         return self._texts.take(places).to_pylist(), self._prompts.take(places).to_pylist()
+
+
+def texts_of(source: Source, rows: np.ndarray, prompt: str) -> Texts:
+    """The texts of some rows as they are encoded, int (n,) ascending. A prompt of a query's own stands in for `prompt`."""
+    titled, prompted = "title" in source.schema.names, "prompt" in source.schema.names
+    texts: list[str] = []
+    prompts: list[str] = []
+    optional = ["title"] * titled + ["prompt"] * prompted
+    for batch in source.batches(["row", "text", *optional]):
+        first = batch["row"][0].as_py() if batch.num_rows else 0
+        inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)] - first
+        found = batch.take(pa.array(inside))
+        titles = found["title"].to_pylist() if titled else [None] * len(inside)
+        texts += [join_title(title, text) for title, text in zip(titles, found["text"].to_pylist(), strict=True)]
+        prompts += (
+            [prompt if own is None else own for own in found["prompt"].to_pylist()]
+            if prompted
+            else [prompt] * len(inside)
+        )
+    return Texts(rows, pa.array(texts, pa.large_string()), pa.array(prompts, pa.string()).dictionary_encode())
 
 
 @dataclass(frozen=True)

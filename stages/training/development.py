@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from sentence_transformers import SentenceTransformer
 
-from stages.training.collator import Collator, Texts
+from stages.errors import ConfigError
+from stages.spec import Inputs
+from stages.training.collator import Collator, Texts, texts_of
 from stages.trec import Measure, falling, measure
 
 NDCG = Measure("nDCG", 10)
@@ -52,6 +55,48 @@ class Development:
             found.append(module(moved, task=role)["sentence_embedding"].double().cpu())
         values: np.ndarray = torch.cat(found)[tokens["places"]].numpy()
         return values
+
+
+def development(
+    inputs: Inputs,
+    collator: Collator,
+    prompts: tuple[str, str],
+    limit: int | None,
+    *,
+    seed: int,
+    log: Callable[[str], None],
+) -> Development:
+    """The queries of the split dev, and the documents that they are searched among: all, or those relevant and a sample.
+
+    `prompts` are those of queries and of documents; `limit` is how many documents there are to be, None takes all.
+    Raises ConfigError when no query of the split dev has a relevant document.
+    """
+    qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"])
+    qrels = qrels.filter(pc.and_(pc.greater(qrels["relevance"], 0), pc.equal(qrels["split"], "dev")))
+    if not len(qrels):
+        raise ConfigError(
+            "early stopping needs queries of the split dev with a relevant document, and there are none",
+            where="train.early_stopping", try_="a data set with a split dev, or remove train.early_stopping",
+        )  # fmt: skip
+    queries, place = np.unique(qrels["query_row"].to_numpy(), return_inverse=True)
+    documents = np.unique(qrels["doc_row"].to_numpy())
+    others = np.setdiff1d(np.arange(inputs["corpus"].rows, dtype=documents.dtype), documents)
+    if limit is not None and (wanted := max(limit - len(documents), 0)) < len(others):
+        others = np.random.default_rng([seed, 0, 2]).choice(others, wanted, replace=False)
+        log(f"on dev {len(queries)} queries are searched among {len(documents)} relevant documents and {wanted} others")
+    documents = np.union1d(documents, others)
+    relevant: list[dict[int, int]] = [{} for _ in queries]
+    places = np.searchsorted(documents, qrels["doc_row"].to_numpy())
+    for query, document, gain in zip(place, places, qrels["relevance"].to_pylist(), strict=True):
+        relevant[query][int(document)] = gain
+    return Development(
+        replace(collator, max_tokens=None),
+        texts_of(inputs["queries"], queries, prompts[0]),
+        queries,
+        texts_of(inputs["corpus"], documents, prompts[1]),
+        documents,
+        relevant,
+    )
 
 
 @contextmanager

@@ -121,6 +121,7 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]
         plan: Plan,
         journal: Journal,
         checkpoints: Checkpoints,
+        *,
         development: Development | None,
         advance: Callable[[int], None],
     ) -> None:
@@ -182,7 +183,7 @@ def fit(
     module, resumed = collator.module, checkpoints.latest(log)
     path, journal = resumed or (None, Journal(accumulate=schedule.accumulate))
     done = int(path.name.partition("-")[2]) if path else 0
-    watcher = _Watcher(schedule, collator.plan, journal, checkpoints, development, advance)
+    watcher = _Watcher(schedule, collator.plan, journal, checkpoints, development=development, advance=advance)
     trainer = Trainer(
         model=module,
         args=_arguments(schedule, checkpoints.folder),

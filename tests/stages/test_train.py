@@ -6,6 +6,7 @@ import importlib.util
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -508,7 +509,7 @@ def test_each_epoch_has_its_own_order_of_all_examples():
     plan = Plan(Random(), pairs_of(10), 4, seed=0)
     batches = listed(plan, 9)
     assert [len(batch) for batch in batches] == [4, 4, 2] * 3
-    orders = [sum(batches[start : start + 3], []) for start in (0, 3, 6)]
+    orders = [[example for batch in batches[start : start + 3] for example in batch] for start in (0, 3, 6)]
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
@@ -522,4 +523,4 @@ def test_a_batch_does_not_hang_on_those_before_it(encoder: Encoder, tmp_path: Pa
     plan = Plan(Random(), pairs_of(20), 8, seed=0)
     expected = [[queries[i] for i in plan.batch(number)[1]] for number in (5, 4, 3, 2, 1, 0)][::-1]
     sizes = np.cumsum([0, *map(len, expected)])
-    assert [sorted(taken[a:b]) for a, b in zip(sizes, sizes[1:], strict=False)] == [sorted(texts) for texts in expected]
+    assert [sorted(taken[a:b]) for a, b in pairwise(sizes)] == [sorted(texts) for texts in expected]
