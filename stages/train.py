@@ -348,7 +348,7 @@ def _bf16(config: TrainConfig, context: Context) -> bool:
     device = context.device
     if device == "cpu":
         asked = config.precision == "bf16"
-        capabilities: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
         if asked and not capabilities.get("avx512_bf16", True):
             context.log("this processor has no bf16 instructions: bf16 is slower here than fp32")
         return asked
