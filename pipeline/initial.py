@@ -30,7 +30,7 @@ missing_judgements_allowed = 0
 {dataset}
 
 [index.kind]
-name = "flat"                       # exact; or factory = "IVF…"
+name = "exact"                      # or flat; auto; factory = "IVF…", which is approximate
 
 [mine]
 depth = 100                         # candidates a query

@@ -23,20 +23,26 @@ MARK = "complete.json"
 
 @dataclass
 class Journal:
-    """The rows of the training log, and the sums of the steps since the last one and since the start."""
+    """The rows of the training log, the sums of the batches since the last one and since the start, and the curve on dev."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    steps: int = 0
+    accumulate: int = 1
+    """Batches of a step."""
+    batches: int = 0
     loss: float = 0.0
     masked: float = 0.0
     all_masked: float = 0.0
     texts: int = 0
     texts_at_limit: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    """Each measurement on dev: step, epoch and nDCG@10."""
+    stopped: bool = False
+    """Whether the training was ended before its last step, as nothing was gained any more."""
     _loss: list[Tensor] = field(default_factory=list, repr=False)
     _masked: list[Tensor] = field(default_factory=list, repr=False)
 
     def add(self, loss: Tensor, masked: Tensor, texts: int, texts_at_limit: int) -> None:
-        """One step. The tensors stay on their device: reading each would wait for it."""
+        """One batch. The tensors stay on their device: reading each would wait for it."""
         self.texts += texts
         self.texts_at_limit += texts_at_limit
         self._loss.append(loss)
@@ -46,22 +52,30 @@ class Journal:
         """Reads what was added. Raises ConfigError when a loss is not finite."""
         losses, masked = ([float(value) for value in values] for values in (self._loss, self._masked))
         if not np.isfinite(losses).all():
-            first = step - len(losses) + 1 + int(np.flatnonzero(~np.isfinite(losses))[0])
+            behind = len(losses) - 1 - int(np.flatnonzero(~np.isfinite(losses))[0])
             raise ConfigError(
-                "the loss is not a finite number", where=f"training step {first}",
+                "the loss is not a finite number", where=f"training step {step - behind // self.accumulate}",
                 try_="a lower learning_rate, a higher temperature, or precision = \"fp32\"",
             )  # fmt: skip
         for loss, share in zip(losses, masked, strict=True):
-            self.steps, self.loss, self.masked = self.steps + 1, self.loss + loss, self.masked + share
+            self.batches, self.loss, self.masked = self.batches + 1, self.loss + loss, self.masked + share
             self.all_masked += share
         self._loss, self._masked = [], []
 
     def row(self, step: int, epoch: float, learning_rate: float) -> None:
         """Ends a row of the log."""
         self.settle(step)
-        mean = {"loss": self.loss / self.steps, "masked": self.masked / self.steps}
+        mean = {"loss": self.loss / self.batches, "masked": self.masked / self.batches}
         self.rows.append({"step": step, "epoch": epoch, "learning_rate": learning_rate, **mean})
-        self.steps, self.loss, self.masked = 0, 0.0, 0.0
+        self.batches, self.loss, self.masked = 0, 0.0, 0.0
+
+    def best(self) -> dict[str, Any]:
+        """The first of the best measurements on dev."""
+        return max(self.curve, key=lambda point: float(point["ndcg"]))
+
+    def since_best(self) -> int:
+        """Measurements on dev after the best one."""
+        return len(self.curve) - 1 - self.curve.index(self.best())
 
     def as_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if not key.startswith("_")}

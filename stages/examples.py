@@ -34,6 +34,54 @@ class Examples:
         """Which of the picked examples brought each of `negatives_of`, by its place among them: int64 (Σ n_i,)."""
         return np.repeat(np.arange(len(picked)), self.offsets[picked + 1] - self.offsets[picked])
 
+    def first(self, limit: int) -> Examples:
+        """The same with the first negatives of each example alone, `limit` at most."""
+        sizes = np.minimum(np.diff(self.offsets), limit)
+        starts = self.offsets[:-1]
+        return Examples(self.queries, self.positives, self.negatives[_spans(starts, starts + sizes)], _offsets(sizes))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What the rules that make batches see: the examples, and which of their texts are the same. n examples."""
+
+    examples: Examples
+    """With the negatives that are trained on."""
+    mined: Examples
+    """The same examples with all the negatives that were mined for them."""
+    query_text: np.ndarray
+    """A number for the text of each example's query, equal for equal texts: int64 (n,)."""
+    document_text: np.ndarray
+    """A number for the text of each document, by row: int64."""
+    source: np.ndarray
+    """A number for the group of each example's positive, -1 where it has none: int64 (n,)."""
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def positive_text(self) -> np.ndarray:
+        """A number for the text of each example's positive: int64 (n,)."""
+        texts: np.ndarray = self.document_text[self.examples.positives]
+        return texts
+
+
+def rotated(pool: Examples, negatives: int, seed: int, epoch: int) -> Examples:
+    """Examples with `negatives` of their pool, others in each epoch until all have had their turn.
+
+    The pool of an example stands in an order that is drawn from the seed, and epoch e takes the places e·n to e·n + n - 1
+    of it, where n is `negatives`, around the end if need be. A pool of n or fewer is taken whole.
+    """
+    sizes = np.diff(pool.offsets)  # (m,)
+    owner = np.repeat(np.arange(len(pool)), sizes)
+    keys = np.random.default_rng([seed, 0, 1]).random(len(owner))
+    order = np.lexsort((keys, owner))  # places of the pool, by owner and in the order of the turns
+    turn = (np.arange(len(owner)) - pool.offsets[owner] - epoch * negatives) % sizes[owner]
+    chosen = turn < negatives
+    order, owner, turn = order[chosen], owner[chosen], turn[chosen]
+    taken = pool.negatives[order[np.lexsort((turn, owner))]]
+    return Examples(pool.queries, pool.positives, taken, _offsets(np.minimum(sizes, negatives)))
+
 
 def examples(
     qrels: pa.Table, triplets: pa.Table, limit: int | None, pairs: Literal["all", "mined"]
@@ -67,7 +115,7 @@ def examples(
     }
     if pairs == "mined":
         keys, sizes = keys[sizes > 0], sizes[sizes > 0]
-    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes, dtype=np.int64)])
+    offsets = _offsets(sizes)
     queries, positives = (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32)
     return Examples(queries, positives, negatives.astype(np.int32), offsets), counters
 
@@ -89,6 +137,10 @@ class Known:
         self._relevant = pairs & 0xFFFFFFFF  # texts of documents, by text of query
         self._offsets = np.searchsorted(pairs >> 32, np.arange(len(queries) + 1))
 
+    def texts(self) -> tuple[np.ndarray, np.ndarray]:
+        """A number for the text of each query and of each document by row, equal for equal texts: int64."""
+        return self._query, self._document
+
     def mask(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """True where the document is known to be relevant to the query: rows (b,) and (m,) to bool (b, m)."""
         texts = self._query[queries]
@@ -107,6 +159,11 @@ def _keys(high: pa.ChunkedArray, low: pa.ChunkedArray) -> np.ndarray:
     """Two columns of rows as one number that sorts as they do: int64."""
     keys: np.ndarray = (high.to_numpy().astype(np.int64) << 32) | low.to_numpy().astype(np.int64)
     return keys
+
+
+def _offsets(sizes: np.ndarray) -> np.ndarray:
+    """Where each of several spans begins that stand one after the other, and where the last ends: int64 (n + 1,)."""
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes, dtype=np.int64)])
 
 
 def _spans(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:

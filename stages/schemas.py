@@ -315,6 +315,14 @@ COMPARE = pa.schema(
     ]
 )  # by arm as listed, split, measure
 
+DEV_CURVE = pa.schema(
+    [
+        _field("step", pa.int32(), "optimizer steps done; 0 is before the training"),
+        _field("epoch", pa.float64(), "epochs done"),
+        _field("ndcg", pa.float64(), "mean nDCG@10 over the queries of the split dev, 0 to 1"),
+    ]
+)  # ordered by step; empty when nothing is measured while training
+
 TABLES: dict[str, pa.Schema] = {
     "corpus": CORPUS,
     "queries": QUERIES,
@@ -337,5 +345,6 @@ TABLES: dict[str, pa.Schema] = {
     "guard_queries": GUARD_QUERIES,
     "training_log": TRAINING_LOG,
     "compare": COMPARE,
+    "dev_curve": DEV_CURVE,
 }
 """Tables with a fixed schema; `corpus_vectors` and `query_vectors` follow `vectors(dimensions)`."""

@@ -6,28 +6,28 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from stages.batches.random import Random
 from stages.checkpoints import Checkpoints, Journal, digest
 from stages.errors import ConfigError, ResourceError, YieldError
-from stages.examples import Examples, Known, examples
+from stages.examples import Known, Pairs, examples
 from stages.losses.infonce import Infonce
 from stages.objectives import Objective
 from stages.registry import OneOf
 from stages.relabelled import with_relabelled
-from stages.schemas import TRAINING_LOG
+from stages.schemas import DEV_CURVE, TRAINING_LOG
 from stages.settings import Settings, speed
-from stages.spec import Context, Inputs, Part, Source, Spec
-from stages.text import join_title
+from stages.spec import Context, Inputs, Part, Spec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from stages.training import Texts
+    from stages.training.plan import Plan
 
 
 class Encoder(Protocol):
@@ -52,6 +52,42 @@ class Encoder(Protocol):
         ...
 
 
+class Batches(Protocol):
+    """A rule that puts the pairs of an epoch into batches, one file in `batches/`."""
+
+    def epoch(self, pairs: Pairs, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch in order, each of up to `batch_size` places of pairs; every pair is in one of them."""
+        ...
+
+
+class Lora(Settings):
+    """Low-rank adapters in place of all weights (Hu et al. 2021). They are merged into the model that is saved."""
+
+    rank: int = Field(16, ge=1, description="of each adapter; more can learn more, for more memory and time")
+    alpha: float = Field(32.0, gt=0, description="the adapter's part is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of an adapter's input that is dropped while training")
+    target_modules: tuple[str, ...] | None = Field(
+        None, description="ends of the names of the layers to adapt; none: those that peft knows for the kind of model"
+    )
+
+
+class EarlyStopping(Settings):
+    """Measures nDCG@10 on the split dev while training, ends when nothing is gained any more, and keeps the best weights."""
+
+    evaluate_steps: int = Field(
+        100, ge=1, description="optimizer steps between two measurements; each embeds the dev queries and the documents"
+    )
+    patience: int = Field(
+        5, ge=1, description="measurements without a new best after which training ends; more go on longer"
+    )
+    documents: int | None = Field(
+        20_000,
+        ge=1,
+        description="documents that are searched: the relevant ones and a sample by seed; none: all. Fewer are faster, and "
+        "the nDCG is higher than over all of them",
+    )
+
+
 class TrainConfig(Settings):
     """How the encoder is trained: AdamW, a linear schedule with warm-up, gradients clipped to norm 1."""
 
@@ -69,6 +105,15 @@ class TrainConfig(Settings):
         description="mined negatives of a pair at most, the first chosen; each costs one more document a query; none: all; "
         "0: in-batch negatives only",
     )
+    negatives_pool: int | None = Field(
+        None,
+        ge=1,
+        description="mined negatives of a pair, the first chosen, of which each epoch takes `negatives` by turns; costs "
+        "nothing; none: every epoch takes the same",
+    )
+    batches: Annotated[Batches, OneOf("batches")] = Field(
+        default_factory=Random, description="which pairs come together in a batch"
+    )
     epochs: float = Field(1.0, gt=0, description="passes over the pairs; time grows with it")
     max_steps: int | None = Field(
         None, ge=1, description="optimizer steps at most, whatever the epochs; the schedule fits them"
@@ -80,7 +125,15 @@ class TrainConfig(Settings):
         "with fresh negatives each; a round takes the steps that epochs and max_steps say. 1: each round starts anew",
     )
     batch_size: int = Field(
-        64, ge=2, description="queries a step; more are more in-batch negatives, fewer steps and more memory"
+        64, ge=2, description="queries a batch; more are more in-batch negatives, fewer steps and more memory"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="batches a step, each with its own in-batch negatives; memory for one of them"
+    )
+    cached: bool = Field(
+        False,
+        description="gradient caching: memory for the activations of one pass in place of a whole batch, for a second "
+        "forward pass, about 4/3 of the time; equal but for rounding",
     )
     learning_rate: float = Field(
         2e-5,
@@ -104,13 +157,25 @@ class TrainConfig(Settings):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="bf16 is automatic mixed precision with weights in fp32; auto is bf16 on CUDA and fp32 on a processor",
+        description="bf16 is automatic mixed precision with weights in fp32; auto is bf16 on CUDA and fp32 on a processor, so "
+        "that no result hangs on its instructions. On one with AMX or AVX512-BF16 bf16 is faster",
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="order of the pairs and dropout")
+    lora: Lora | None = Field(None, description="trains adapters alone: less memory; none: all weights")
+    early_stopping: EarlyStopping | None = Field(
+        None,
+        description="measures on the split dev and keeps the best weights; none: the last weights, after all steps",
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="order of the pairs, turns of the negatives and dropout")
     logging_steps: int = Field(10, ge=1, description="steps a row of the training log")
     checkpoint_steps: int = speed(
         100, "steps after which the state is saved, to go on from after a kill; each takes the time to write 3 times the weights; 0: never", ge=0
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _pool_is_larger(self) -> TrainConfig:
+        if self.negatives_pool is not None and (self.negatives is None or self.negatives_pool < self.negatives):
+            raise ValueError("negatives_pool must be at least negatives, which must be a number")
+        return self
 
 
 def external(config: TrainConfig, inputs: Inputs, device: str) -> Mapping[str, str]:
@@ -120,11 +185,11 @@ def external(config: TrainConfig, inputs: Inputs, device: str) -> Mapping[str, s
 
 SPEC = Spec(
     name="train",
-    version=1,
+    version=2,
     config=TrainConfig,
     inputs=("corpus", "queries", "qrels", "promoted", "triplets"),
     optional=("checkpoint", "training_state"),
-    tables=("training_log",),
+    tables=("training_log", "dev_curve"),
     files=("checkpoint", "training_state"),
     external=external,
     resources=frozenset({"gpu", "memory"}),
@@ -132,53 +197,79 @@ SPEC = Spec(
 
 
 def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
-    """Yields the trained model as a sentence-transformers folder, and the log of its training; with `schedule_rounds` also
-    the state of the training, for the round that goes on with it.
+    """Yields the trained model as a sentence-transformers folder, the log of its training and its curve on dev;
+    with `schedule_rounds` also the state of the training, for the round that goes on with it.
 
-    An example is a pair of a query and a document relevant to it, by the qrels or because judge promoted it, with the first negatives that were sampled for it. A
-    step takes `batch_size` examples. Documents that are known to be relevant to a row's query, by row or by text, are
-    never its negatives, whoever brought them into the batch. The order of the examples depends on seed and epoch alone, and
-    a run that was killed goes on from its last whole checkpoint to the same weights, bit by bit.
+    An example is a pair of a query and a document relevant to it, by the qrels or because judge promoted it, with negatives
+    that were sampled for it. A step takes
+    `accumulate` batches of `batch_size` examples. Documents that are known to be relevant to a row's query, by row or by
+    text, are never its negatives, whoever brought them into the batch. What is in a batch depends on seed and number alone,
+    and a run that was killed goes on from its last whole checkpoint to the same weights, bit by bit.
 
     Raises:
         YieldError: there is no pair to train on.
-        ConfigError: the loss stops being a number, or the device cannot be used.
+        ConfigError: the loss stops being a number, the device cannot be used, or something is asked for that the model or
+            the data lack: layers for adapters, groups, a split dev.
     """
-    from stages.training import carry, save
+    from stages.training.card import card
+    from stages.training.loop import carry
+    from stages.training.model import merge, save
+    from stages.training.plan import Plan
 
     for shard in context.shards:
-        chosen, counters = _examples(config, inputs, context)
-        steps = _steps(config, len(chosen))
+        pairs, counters = _pairs(config, inputs, context)
+        rotates = config.negatives if config.negatives_pool else None
+        plan = Plan(config.batches, pairs, config.batch_size, config.seed, rotates)
+        steps = _steps(config, plan)
         place = _place(config, inputs, context, steps)
-        journal, module = _fit(config, inputs, context, chosen, place)
-        table = pa.Table.from_pylist(journal.rows, schema=TRAINING_LOG)
+        journal, module = _fit(config, inputs, context, plan, place)
+        last = journal.rows[-1]["step"]
         facts = {
-            "rows": len(chosen),
-            "negatives": len(chosen.negatives),
-            "steps": steps,
-            "epochs": steps / math.ceil(len(chosen) / config.batch_size),
+            "rows": len(pairs),
+            "negatives": len(pairs.examples.negatives),
+            "steps": last - place.start,
+            "epochs": plan.share(last * config.accumulate) - plan.share(place.start * config.accumulate),
             "loss": journal.rows[-1]["loss"],
-            "masked": journal.all_masked / steps,
+            "masked": journal.all_masked / ((last - place.start) * config.accumulate),
             "first_step": place.start + 1,
         }
-        files = {"checkpoint": partial(save, module)}
-        if place.stop < place.steps:
-            files["training_state"] = partial(carry, context.scratch, place.stop)
+        if journal.curve:
+            facts |= {
+                "best_step": journal.best()["step"],
+                "best_ndcg": journal.best()["ndcg"],
+                "stopped": journal.stopped,
+            }
+            context.log(_curve_says(journal))
         if journal.texts_at_limit:
             context.log(
                 f"{journal.texts_at_limit} of {journal.texts} texts reach the limit of tokens; most are cut there"
             )
         counters |= {"texts": journal.texts, "texts.at_token_limit": journal.texts_at_limit}
-        yield Part(shard, {"training_log": table}, files, counters, facts)
+        merge(module)
+        says = card(config.semantic(), facts, counters, module)
+        tables = {
+            "training_log": pa.Table.from_pylist(journal.rows, schema=TRAINING_LOG),
+            "dev_curve": pa.Table.from_pylist(journal.curve, schema=DEV_CURVE),
+        }
+        files = {"checkpoint": partial(save, module, says)}
+        if place.stop < place.steps:
+            files["training_state"] = partial(carry, context.scratch, place.stop)
+        yield Part(shard, tables, files, counters, facts)
 
 
-def _examples(config: TrainConfig, inputs: Inputs, context: Context) -> tuple[Examples, dict[str, int]]:
+def _curve_says(journal: Journal) -> str:
+    """Where the best weights are from."""
+    best, last = journal.best(), journal.rows[-1]["step"]
+    ends = f"stopped after step {last}" if journal.stopped else f"trained to step {last}"
+    return f"{ends}; best on dev after step {best['step']}, nDCG@10 {best['ndcg']:.4f}, {journal.curve[0]['ndcg']:.4f} before"
+
+
+def _pairs(config: TrainConfig, inputs: Inputs, context: Context) -> tuple[Pairs, dict[str, int]]:
     """The examples to train on and the counters of how they came about. Raises YieldError when there are none."""
     qrels = _qrels(inputs)
     triplets = inputs["triplets"].read(["query_row", "positive_row", "negative_row"])
-    chosen, counters = examples(qrels, triplets, config.negatives, config.pairs)
-    counters["pairs.relabelled"] = inputs["promoted"].rows
-    if not len(chosen):
+    mined, counters = examples(qrels, triplets, None, config.pairs)
+    if not len(mined):
         raise YieldError(
             "there is nothing to train on", got=f"{counters['pairs']} pairs in the split train, {len(triplets)} triplets",
             try_="wider filters, qrels for the split train, or train.pairs = \"all\"",
@@ -189,12 +280,20 @@ def _examples(config: TrainConfig, inputs: Inputs, context: Context) -> tuple[Ex
         context.log(f"{alone} of {counters['pairs']} pairs have no mined negative and {fate}")
     if foreign:
         context.log(f"{foreign} triplets belong to no pair of the split train and are left out")
-    return chosen, counters
+    limit = config.negatives_pool or config.negatives
+    chosen = mined if limit is None else mined.first(limit)
+    counters["pairs.relabelled"] = inputs["promoted"].rows
+    counters["triplets.over_limit"] = len(mined.negatives) - len(chosen.negatives)
+    queries, documents = (inputs[name].read(["text_hash"])["text_hash"].to_numpy() for name in ("queries", "corpus"))
+    groups = inputs["corpus"].read(["group"])["group"].combine_chunks().dictionary_encode().indices
+    source = groups.fill_null(-1).to_numpy()[chosen.positives]
+    return Pairs(chosen, mined, queries[chosen.queries], documents, source), counters
 
 
-def _steps(config: TrainConfig, rows: int) -> int:
+def _steps(config: TrainConfig, plan: Plan) -> int:
     """Optimizer steps of the whole training."""
-    steps = math.ceil(config.epochs * math.ceil(rows / config.batch_size))
+    most = math.inf if config.max_steps is None else config.max_steps * config.accumulate
+    steps = math.ceil(plan.length(config.epochs, most) / config.accumulate)
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
@@ -214,7 +313,7 @@ def _place(config: TrainConfig, inputs: Inputs, context: Context, steps: int) ->
     to_come = (config.schedule_rounds - number) * steps
     if number == 0:
         return _Place(0, steps, to_come, None)
-    from stages.training import steps_done
+    from stages.training.loop import steps_done
 
     carried = inputs["training_state"].path()
     start = steps_done(carried)
@@ -223,60 +322,80 @@ def _place(config: TrainConfig, inputs: Inputs, context: Context, steps: int) ->
 
 
 def _fit(
-    config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples, place: _Place
+    config: TrainConfig, inputs: Inputs, context: Context, plan: Plan, place: _Place
 ) -> tuple[Journal, SentenceTransformer]:
     """Trains, and returns the journal and the trained model."""
-    from stages import training
+    from stages.training import loop, model
+    from stages.training.collator import Collator, texts_of
+    from stages.training.development import development
 
-    encoder = config.encoder
+    encoder, chosen = config.encoder, plan.pairs.examples
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
-    bf16 = _bf16(config, context.device)
-    module = training.load(encoder, context.device, config.seed)
-    collator = training.Collator(
-        examples=chosen,
+    bf16 = _bf16(config, context)
+    module = model.load(encoder, context.device, config.seed)
+    if config.lora:
+        lora = config.lora
+        model.adapt(module, lora.rank, lora.alpha, lora.dropout, lora.target_modules)
+    collator = Collator(
+        plan=plan,
         known=_known(inputs),
-        queries=_texts(inputs["queries"], np.unique(chosen.queries), encoder.query_prompt),
-        documents=_texts(inputs["corpus"], np.union1d(chosen.positives, chosen.negatives), encoder.document_prompt),
+        queries=texts_of(inputs["queries"], np.unique(chosen.queries), encoder.query_prompt),
+        documents=texts_of(inputs["corpus"], np.union1d(chosen.positives, chosen.negatives), encoder.document_prompt),
         module=module,
         max_tokens=config.max_tokens,
-        pass_rows=training.rows_of_a_pass(module, config.pass_rows, context.device),
+        pass_rows=model.rows_of_a_pass(module, config.pass_rows, context.device, config.cached),
     )
-    schedule = training.Schedule(
+    stopping = config.early_stopping
+    schedule = loop.Schedule(
         steps=place.steps,
         start=place.start,
         stop=place.stop,
         warmup_steps=math.ceil(config.warmup_ratio * place.steps),
         bf16=bf16,
         device=context.device,
+        evaluate_steps=stopping.evaluate_steps if stopping else 0,
+        patience=stopping.patience if stopping else 0,
         **{
             name: getattr(config, name)
-            for name in ("batch_size", "learning_rate", "weight_decay", "seed", "logging_steps", "checkpoint_steps")
+            for name in (
+                "accumulate", "cached", "learning_rate", "weight_decay", "seed", "logging_steps", "checkpoint_steps",
+            )
         },
-    )
+    )  # fmt: skip
+    on_dev = None
+    if stopping:
+        prompts = encoder.query_prompt, encoder.document_prompt
+        on_dev = development(inputs, collator, prompts, stopping.documents, seed=config.seed, log=context.log)
     belongs = digest(config.semantic(), chosen.queries, chosen.positives, chosen.negatives, chosen.offsets)
     context.log(
         f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {place.stop - place.start} steps"
     )
     with context.progress("train", place.stop - place.start) as bar:
-        journal = training.fit(
+        journal = loop.fit(
             config.loss,
             collator,
             schedule=schedule,
             checkpoints=Checkpoints(context.scratch, belongs),
             log=context.log,
             advance=bar.advance,
+            development=on_dev,
             carried=place.carried,
         )
     return journal, module
 
 
-def _bf16(config: TrainConfig, device: str) -> bool:
+def _bf16(config: TrainConfig, context: Context) -> bool:
     """Whether to train in bf16. Raises ConfigError or ResourceError where the device cannot."""
-    if device == "cpu":
-        return config.precision == "bf16"
     import torch
 
+    device = context.device
+    if device == "cpu":
+        asked = config.precision == "bf16"
+        capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        if asked and not capabilities.get("avx512_bf16", True):
+            context.log("this processor has no bf16 instructions: bf16 is slower here than fp32")
+        return asked
     if device not in {"cuda", "cuda:0"}:
         raise ConfigError(
             f"training runs on the first GPU that it sees, not on {device!r}",
@@ -298,25 +417,3 @@ def _qrels(inputs: Inputs) -> pa.Table:
     """What is known to be relevant, what judge promoted included."""
     qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"])
     return with_relabelled(qrels, inputs["promoted"].read(["query_row", "doc_row", "source"]))
-
-
-def _texts(source: Source, rows: np.ndarray, prompt: str) -> Texts:
-    """The texts of some rows as they are encoded, int (n,) ascending. A prompt of a query's own stands in for `prompt`."""
-    from stages.training import Texts
-
-    titled, prompted = "title" in source.schema.names, "prompt" in source.schema.names
-    texts: list[str] = []
-    prompts: list[str] = []
-    optional = ["title"] * titled + ["prompt"] * prompted
-    for batch in source.batches(["row", "text", *optional]):
-        first = batch["row"][0].as_py() if batch.num_rows else 0
-        inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)] - first
-        found = batch.take(pa.array(inside))
-        titles = found["title"].to_pylist() if titled else [None] * len(inside)
-        texts += [join_title(title, text) for title, text in zip(titles, found["text"].to_pylist(), strict=True)]
-        prompts += (
-            [prompt if own is None else own for own in found["prompt"].to_pylist()]
-            if prompted
-            else [prompt] * len(inside)
-        )
-    return Texts(rows, pa.array(texts, pa.large_string()), pa.array(prompts, pa.string()).dictionary_encode())

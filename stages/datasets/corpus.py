@@ -164,8 +164,9 @@ def recognise(place: str) -> Guess | None:
         return None
     documents = Documents(Path(place), dict.fromkeys(("id", "title", "text", "group")), None, {})
     try:
-        files, mapped = documents.files, documents.mapped
+        files, mapped = documents.files, documents.column_names
     except HardrockError:
         return None
-    why = f"{len(files)} file(s) of documents, text in {mapped['text']!r}; no queries, so spans of the documents are theirs"
+    texts = f"text in {mapped['text']!r}" if mapped else "a text each"
+    why = f"{len(files)} file(s) of documents, {texts}; no queries, so spans of the documents are theirs"
     return Guess(20, {"path": place, "views": {"crop": {}}}, (why,))

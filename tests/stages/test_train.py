@@ -6,6 +6,7 @@ import importlib.util
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,18 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from stages import train, training
+from stages import train
+from stages.batches.random import Random
 from stages.checkpoints import MARK, Checkpoints, Journal
 from stages.errors import ConfigError, YieldError
+from stages.examples import Examples, Pairs
 from stages.losses._infonce import InBatchInfonce
 from stages.objectives import Batch
 from stages.text import text_hash
+from stages.training import loop
+from stages.training.collator import Collator
+from stages.training.contrastive import Contrastive
+from stages.training.plan import Plan
 from tests import support
 
 
@@ -48,6 +55,13 @@ class Encoder:
         return replace(self, folder=str(path))
 
 
+def pairs_of(count: int) -> Pairs:
+    """Pairs that share no text, without negatives."""
+    rows = np.arange(count, dtype=np.int32)
+    alone = Examples(rows, rows, np.empty(0, np.int32), np.zeros(count + 1, np.int64))
+    return Pairs(alone, alone, rows, rows, np.full(count, -1))
+
+
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
     return Encoder(str(folder_of("cognition", "model")))
@@ -68,13 +82,13 @@ def phrases() -> list[tuple[str, str, str]]:
     return found
 
 
-Pairs = list[tuple[int, int]]
+Rows = list[tuple[int, int]]
 
 
 def inputs(
     queries: list[str],
     documents: list[str],
-    positives: Pairs,
+    positives: Rows,
     negatives: list[tuple[int, int, int]] = [],  # noqa: B006
     **columns: list[Any],
 ) -> dict[str, Any]:
@@ -180,7 +194,7 @@ def test_two_runs_give_the_same_bytes(encoder: Encoder, uninterrupted: Any, tmp_
 
 def test_the_result_is_a_plain_folder_without_pickles_dates_or_paths(uninterrupted: Any):
     result, files = uninterrupted
-    assert {Path(name).suffix for name in files} <= {".json", ".txt", ".safetensors"}
+    assert {Path(name).suffix for name in files} <= {".json", ".md", ".txt", ".safetensors"}
     text = b"".join(content for name, content in files.items() if name.endswith("config.json"))
     assert str(result.files["checkpoint"].parent).encode() not in text
     assert b"site-packages" not in text
@@ -258,7 +272,7 @@ def test_a_torn_state_is_left_out_for_the_whole_one_before_it(
     state = tmp_path / "scratch" / "checkpoint-2"
     torn = state.with_name("checkpoint-4")
     torn.mkdir()
-    (torn / training.WEIGHTS).write_bytes((state / training.WEIGHTS).read_bytes()[:1000])
+    (torn / loop.WEIGHTS).write_bytes((state / loop.WEIGHTS).read_bytes()[:1000])
     result = support.run(train, small(encoder), real(20), tmp_path)
     assert result.messages[1:] == [
         "checkpoint-4 is not whole or belongs to another training, and is left out", "goes on after step 2 of 6",
@@ -275,8 +289,8 @@ def test_a_state_is_used_only_when_every_byte_is_right(tmp_path: Path, fault: st
     state.mkdir()
     file, mark = state / "optimizer.pt", state / MARK
     file.write_bytes(b"moments")
-    (state / training.WEIGHTS).write_bytes(b"weights")
-    journal = Journal(rows=[{"step": 5, "loss": 0.1}], steps=2, loss=0.3, texts=40)
+    (state / loop.WEIGHTS).write_bytes(b"weights")
+    journal = Journal(rows=[{"step": 5, "loss": 0.1}], batches=2, loss=0.3, texts=40)
     Checkpoints(tmp_path, "this").complete(state, journal)
     match fault:
         case "flipped":
@@ -384,10 +398,10 @@ def test_passes_by_length_and_prompt_keep_every_text_in_its_place(encoder: Encod
     words = ["tiny", "somewhat longer text", "x", "a text that is the longest of them all", "medium text", "x"]
     prompts = ["", "p: ", "", "", "p: ", ""]
     module = encoder.module("cpu").eval()
-    collator = training.Collator(None, None, None, None, module, None, pass_rows=2)  # type: ignore[arg-type]
-    contrastive = training.Contrastive(module, train.Infonce(), Journal())
+    collator = Collator(None, None, None, None, module, None, pass_rows=2)  # type: ignore[arg-type]
+    contrastive = Contrastive(module, train.Infonce(), Journal())
     with torch.no_grad():
-        found = contrastive._embed({"query": collator._tokens("query", words, prompts)}, "query")
+        found = contrastive.embed(collator.tokens("query", words, prompts), "query")
     expected = [module.encode(text, prompt=prompt or None) for text, prompt in zip(words, prompts, strict=True)]
     np.testing.assert_allclose(found.numpy(), np.stack(expected), atol=1e-5)
 
@@ -488,31 +502,26 @@ def test_importing_the_stage_is_light():
     assert found.stdout.strip() == "[]"
 
 
+def listed(plan: Plan, count: int) -> list[list[int]]:
+    return [plan.batch(number)[1].tolist() for number in range(count)]
+
+
 def test_each_epoch_has_its_own_order_of_all_examples():
-    orders = []
-    for epoch in range(3):
-        order = training.Order(10, 4, seed=0)
-        order.set_epoch(epoch)
-        batches = list(order)
-        assert [len(batch) for batch in batches] == [4, 4, 2]
-        orders.append([example for batch in batches for example in batch])
-        assert list(order) == batches
+    plan = Plan(Random(), pairs_of(10), 4, seed=0)
+    batches = listed(plan, 9)
+    assert [len(batch) for batch in batches] == [4, 4, 2] * 3
+    orders = [[example for batch in batches[start : start + 3] for example in batch] for start in (0, 3, 6)]
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
-def test_the_order_of_an_epoch_does_not_hang_on_those_before_it(
-    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """What a run takes in its second epoch is what `Order` says, killed and resumed or not."""
+def test_a_batch_does_not_hang_on_those_before_it(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What a run takes in its second epoch is what the plan says, asked from the end on."""
     seen = record(monkeypatch)
     support.run(train, small(encoder), real(20), tmp_path)
     queries = real(20)["queries"].read()["text"].to_pylist()
     taken = [text for role, _, texts in seen if role == "query" for text in texts]
-    expected = []
-    for epoch in range(2):
-        order = training.Order(20, 8, seed=0)
-        order.set_epoch(epoch)
-        expected += [queries[i] for batch in order for i in sorted(batch, key=lambda i: len(queries[i]))]
-    assert sorted(taken[:8]) == sorted(expected[:8])
-    assert [sorted(taken[i : i + 8]) for i in (20, 28)] == [sorted(expected[i : i + 8]) for i in (20, 28)]
+    plan = Plan(Random(), pairs_of(20), 8, seed=0)
+    expected = [[queries[i] for i in plan.batch(number)[1]] for number in (5, 4, 3, 2, 1, 0)][::-1]
+    sizes = np.cumsum([0, *map(len, expected)])
+    assert [sorted(taken[a:b]) for a, b in pairwise(sizes)] == [sorted(texts) for texts in expected]

@@ -1,0 +1,86 @@
+"""From the tokens of a batch to its loss, with the activations of the whole batch in memory or of one pass only.
+
+Gradient caching: Gao, Zhang, Han and Callan, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup",
+2021, section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.losses.gradcache import RandContext
+from torch import Tensor, nn
+
+from stages.checkpoints import Journal
+from stages.objectives import Batch, Objective, Outcome
+
+Features = dict[str, Any]
+
+
+class Contrastive(nn.Module):
+    """The loss as the trainer wants it: a module that holds the model and takes a batch."""
+
+    def __init__(
+        self, model: SentenceTransformer, objective: Objective, journal: Journal, *, cached: bool = False
+    ) -> None:
+        super().__init__()
+        self.model, self.objective, self._journal, self._cached = model, objective.module(), journal, cached
+
+    def forward(self, batch: dict[str, Any], labels: None) -> Tensor:
+        queries, documents = self.embed(batch["query"], "query"), self.embed(batch["document"], "document")
+        positives = torch.arange(len(queries), device=queries.device)
+        outcome: Outcome = self.objective(Batch(queries, documents, positives, batch["known"], batch["owners"]))
+        self._journal.add(
+            outcome.loss.detach(),
+            outcome.masked,
+            len(queries) + len(documents),
+            sum(batch[name]["at_limit"] for name in ("query", "document")),
+        )
+        return outcome.loss
+
+    def embed(self, tokens: dict[str, Any], role: str) -> Tensor:
+        """Embeddings in the order of the texts: float (n, d)."""
+        cached = self._cached and torch.is_grad_enabled()
+        embed = _embed_cached if cached else _embed
+        return embed(self.model, tokens["passes"], role)[tokens["places"]]
+
+
+def _embed(model: SentenceTransformer, passes: Sequence[Features], role: str) -> Tensor:
+    """The embeddings of one pass after the other."""
+    return torch.cat([_pass(model, features, role) for features in passes])
+
+
+def _pass(model: SentenceTransformer, features: Features, role: str) -> Tensor:
+    embeddings: Tensor = model(dict(features), task=role)["sentence_embedding"]
+    return embeddings
+
+
+def _embed_cached(model: SentenceTransformer, passes: Sequence[Features], role: str) -> Tensor:
+    """The embeddings without what led to them; once their gradient is there, each pass is done again to send it on.
+
+    A pass that is done again draws the same random numbers, so that dropout is the same, and is computed in the same
+    precision.
+    """
+    device = model.device.type
+    mixed, kind = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+    states: list[RandContext] = []
+    found: list[Tensor] = []
+    with torch.no_grad():
+        for features in passes:
+            states.append(RandContext(*(value for value in features.values() if isinstance(value, Tensor))))
+            found.append(_pass(model, features, role))
+    embeddings = torch.cat(found).requires_grad_()
+
+    def replay(gradient: Tensor) -> None:
+        pieces = torch.split(gradient, [len(values) for values in found])  # type: ignore[no-untyped-call]
+        with torch.enable_grad(), torch.autocast(device, dtype=kind, enabled=mixed):
+            for features, state, piece in zip(passes, states, pieces, strict=True):
+                with state:
+                    values = _pass(model, features, role)
+                torch.autograd.backward(values, piece)
+
+    embeddings.register_hook(replay)  # type: ignore[no-untyped-call]
+    return embeddings
