@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.checkpoints import Checkpoints, Journal, digest
 from stages.errors import ConfigError, ResourceError, YieldError
 from stages.examples import Examples, Known, examples
+from stages.guidance import Guidance, Scores, Vectors
 from stages.losses.infonce import Infonce
 from stages.objectives import Objective
 from stages.registry import OneOf
@@ -51,6 +52,22 @@ class Encoder(Protocol):
         ...
 
 
+class Guide(Protocol):
+    """An encoder that is only asked."""
+
+    @property
+    def query_prompt(self) -> str: ...
+
+    @property
+    def document_prompt(self) -> str: ...
+
+    def fingerprint(self) -> str: ...
+
+    def load(self, device: str, precision: str) -> Any:
+        """The model in memory: `encode(texts, role, prompts)` gives embeddings, float32 (n, d)."""
+        ...
+
+
 class TrainConfig(Settings):
     """How the encoder is trained: AdamW, a linear schedule with warm-up, gradients clipped to norm 1."""
 
@@ -58,6 +75,11 @@ class TrainConfig(Settings):
         description="the model to train; a later round goes on from the round before"
     )
     loss: Annotated[Objective, OneOf("losses")] = Field(default_factory=Infonce, description="what is minimised")
+    guide: Annotated[Guide | None, OneOf("encoders")] = Field(
+        None,
+        description="the encoder that a guided loss masks by; it encodes each text that is trained on once, and its "
+        "vectors stay in memory: 4 bytes times texts times dimensions",
+    )
     pairs: Literal["all", "mined"] = Field(
         "all",
         description="all pairs of the split train, those without a mined negative with in-batch negatives only; or the mined ones",
@@ -104,10 +126,26 @@ class TrainConfig(Settings):
         100, "steps after which the state is saved, to go on from after a kill; each takes the time to write 3 times the weights; 0: never", ge=0
     )  # fmt: skip
 
+    @model_validator(mode="after")
+    def _guide_and_loss_belong_together(self) -> TrainConfig:
+        if self.loss.wants.guide and self.guide is None:
+            raise ConfigError("the loss needs a guide", where="train.guide", try_="[train.guide] with an encoder")
+        if self.guide is not None and not self.loss.wants.guide:
+            raise ConfigError(
+                "the loss takes no guide", where="train.guide", try_='[train.loss] with name = "guided", or no guide'
+            )
+        return self
+
 
 def external(config: TrainConfig, inputs: Inputs, device: str) -> Mapping[str, str]:
-    """The weights that training starts from, where they are not those of the round before."""
-    return {} if "checkpoint" in inputs else {"encoder": config.encoder.fingerprint()}
+    """The weights of the guide, and those that training starts from where they are not those of the round before."""
+    prints = {} if "checkpoint" in inputs else {"encoder": config.encoder.fingerprint()}
+    return prints if config.guide is None else {**prints, "guide": config.guide.fingerprint()}
+
+
+def asks(config: TrainConfig) -> tuple[str, ...]:
+    """The table besides `SPEC.inputs` that the loss needs."""
+    return ("teacher_scores",) if config.loss.wants.scores else ()
 
 
 SPEC = Spec(
@@ -116,6 +154,8 @@ SPEC = Spec(
     config=TrainConfig,
     inputs=("corpus", "queries", "qrels", "triplets"),
     optional=("checkpoint",),
+    asks=asks,
+    facts_of=("teacher_scores",),
     tables=("training_log",),
     files=("checkpoint",),
     external=external,
@@ -138,9 +178,12 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     from stages.training import save
 
     for shard in context.shards:
-        chosen, counters = _examples(config, inputs, context)
+        wanted = config.loss.wants
+        scores = Scores.read(inputs["teacher_scores"], wanted.teacher) if wanted.scores else None
+        chosen, counters = _examples(config, inputs, context, scores)
+        guidance = Guidance(scores, _guided(config, inputs, context, chosen))
         steps = _steps(config, len(chosen))
-        journal, module = _fit(config, inputs, context, chosen, steps)
+        journal, module = _fit(config, inputs, context, chosen, guidance, steps)
         table = pa.Table.from_pylist(journal.rows, schema=TRAINING_LOG)
         facts = {
             "rows": len(chosen),
@@ -158,11 +201,24 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         yield Part(shard, {"training_log": table}, {"checkpoint": partial(save, module)}, counters, facts)
 
 
-def _examples(config: TrainConfig, inputs: Inputs, context: Context) -> tuple[Examples, dict[str, int]]:
-    """The examples to train on and the counters of how they came about. Raises YieldError when there are none."""
+def _examples(
+    config: TrainConfig, inputs: Inputs, context: Context, scores: Scores | None
+) -> tuple[Examples, dict[str, int]]:
+    """The examples to train on and the counters of how they came about. Raises YieldError when there are none.
+
+    With a teacher's scores these are the mined ones that have scores: of any other there is nothing to learn.
+    """
     qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"])
     triplets = inputs["triplets"].read(["query_row", "positive_row", "negative_row"])
-    chosen, counters = examples(qrels, triplets, config.negatives, config.pairs)
+    unscored: dict[str, int] = {}
+    if scores is not None:
+        triplets, unscored = scores.scored(triplets)
+        for reason, count in unscored.items():
+            if count:
+                context.log(f"{count} {reason.replace('.', ', their ').replace('_', ' ')}, are left out")
+    pairs: Literal["all", "mined"] = config.pairs if scores is None else "mined"
+    chosen, counters = examples(qrels, triplets, config.negatives, pairs)
+    counters |= unscored
     if not len(chosen):
         raise YieldError(
             "there is nothing to train on", got=f"{counters['pairs']} pairs in the split train, {len(triplets)} triplets",
@@ -170,7 +226,7 @@ def _examples(config: TrainConfig, inputs: Inputs, context: Context) -> tuple[Ex
         )  # fmt: skip
     alone, foreign = counters["pairs.without_negatives"], counters["triplets.not_of_train"]
     if alone:
-        fate = "have in-batch negatives only" if config.pairs == "all" else "are left out"
+        fate = "have in-batch negatives only" if pairs == "all" else "are left out"
         context.log(f"{alone} of {counters['pairs']} pairs have no mined negative and {fate}")
     if foreign:
         context.log(f"{foreign} triplets belong to no pair of the split train and are left out")
@@ -184,7 +240,7 @@ def _steps(config: TrainConfig, rows: int) -> int:
 
 
 def _fit(
-    config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples, steps: int
+    config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples, guidance: Guidance, steps: int
 ) -> tuple[Journal, SentenceTransformer]:
     """Trains, and returns the journal and the trained model."""
     from stages import training
@@ -202,6 +258,7 @@ def _fit(
         module=module,
         max_tokens=config.max_tokens,
         pass_rows=training.rows_of_a_pass(module, config.pass_rows, context.device),
+        guidance=guidance,
     )
     schedule = training.Schedule(
         steps=steps,
@@ -213,7 +270,15 @@ def _fit(
             for name in ("batch_size", "learning_rate", "weight_decay", "seed", "logging_steps", "checkpoint_steps")
         },
     )
-    belongs = digest(config.semantic(), chosen.queries, chosen.positives, chosen.negatives, chosen.offsets)
+    taught = guidance.scores.of_pairs if guidance.scores else None
+    belongs = digest(
+        config.semantic(),
+        chosen.queries,
+        chosen.positives,
+        chosen.negatives,
+        chosen.offsets,
+        *((taught.keys, taught.values) if taught else ()),
+    )
     context.log(
         f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {steps} steps"
     )
@@ -227,6 +292,22 @@ def _fit(
             advance=bar.advance,
         )
     return journal, module
+
+
+def _guided(config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples) -> tuple[Vectors, Vectors] | None:
+    """What the guide makes of the queries and documents that are trained on; None without a guide."""
+    if config.guide is None:
+        return None
+    precision = "bf16" if _bf16(config, context.device) else "fp32"
+    loaded, found = config.guide.load(context.device, precision), []
+    for role, name, rows, prompt in (
+        ("query", "queries", np.unique(chosen.queries), config.guide.query_prompt),
+        ("document", "corpus", np.union1d(chosen.positives, chosen.negatives), config.guide.document_prompt),
+    ):
+        texts, prompts = _texts(inputs[name], rows, prompt).of(rows)
+        context.log(f"the guide encodes {len(texts)} {'queries' if name == 'queries' else 'documents'}")
+        found.append(Vectors(rows, loaded.encode(texts, role, prompts)))
+    return found[0], found[1]
 
 
 def _bf16(config: TrainConfig, device: str) -> bool:

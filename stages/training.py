@@ -32,9 +32,10 @@ from transformers.utils import logging as transformers_logging
 
 from stages.checkpoints import Checkpoints, Journal
 from stages.examples import Examples, Known
+from stages.guidance import Guidance
 from stages.objectives import Batch, Objective, Outcome
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS, LOSS_WEIGHTS = "weights.safetensors", "loss.safetensors"
 
 
 class Loads(Protocol):
@@ -66,18 +67,20 @@ class Collator:
     max_tokens: int | None
     pass_rows: int
     valid_label_columns: tuple[str, ...] = ()
+    guidance: Guidance | None = None
 
     def __call__(self, features: Sequence[dict[str, int]]) -> dict[str, Any]:
         picked = np.array([row["example"] for row in features])
         queries = self.examples.queries[picked]  # (B,)
         documents = np.concatenate([self.examples.positives[picked], self.examples.negatives_of(picked)])  # (M,)
+        owners = np.concatenate([np.arange(len(picked)), self.examples.owners_of(picked)])  # (M,)
+        guidance = self.guidance.of(queries, documents, owners) if self.guidance else {}
         return {
             "query": self._tokens("query", *self.queries.of(queries)),
             "document": self._tokens("document", *self.documents.of(documents)),
             "known": torch.from_numpy(self.known.mask(queries, documents)),  # (B, M)
-            "owners": torch.from_numpy(
-                np.concatenate([np.arange(len(picked)), self.examples.owners_of(picked)])
-            ),  # (M,)
+            "owners": torch.from_numpy(owners),
+            "guidance": {name: torch.from_numpy(values) for name, values in guidance.items()},
         }
 
     @property
@@ -121,7 +124,9 @@ class Contrastive(nn.Module):
     def forward(self, batch: dict[str, Any], labels: None) -> Tensor:
         queries, documents = self._embed(batch, "query"), self._embed(batch, "document")
         positives = torch.arange(len(queries), device=queries.device)
-        outcome: Outcome = self.objective(Batch(queries, documents, positives, batch["known"], batch["owners"]))
+        outcome: Outcome = self.objective(
+            Batch(queries, documents, positives, batch["known"], batch["owners"], **batch["guidance"])
+        )
         self._journal.add(
             outcome.loss.detach(),
             outcome.masked,
@@ -175,9 +180,13 @@ class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         save_model(self.model, str(folder / WEIGHTS))
+        if any(True for _ in self.loss.objective.parameters()):
+            save_model(self.loss.objective, str(folder / LOSS_WEIGHTS))
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:
         load_model(self.model, Path(checkpoint_path) / WEIGHTS)
+        if (learned := Path(checkpoint_path) / LOSS_WEIGHTS).exists():
+            load_model(self.loss.objective, learned)
 
 
 @dataclass(frozen=True)
@@ -265,6 +274,8 @@ def fit(
     else:
         trainer.train(resume_from_checkpoint=str(path) if path else None)
     module.eval()
+    if any(True for _ in trainer.loss.objective.parameters()):
+        log(f"the loss learned: {' '.join(str(trainer.loss.objective).split())}")
     return journal
 
 
