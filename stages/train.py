@@ -182,8 +182,8 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         scores = Scores.read(inputs["teacher_scores"], wanted.teacher) if wanted.scores else None
         chosen, counters = _examples(config, inputs, context, scores)
         guidance = Guidance(scores, _guided(config, inputs, context, chosen))
+        journal, module = _fit(config, inputs, context, chosen, guidance)
         steps = _steps(config, len(chosen))
-        journal, module = _fit(config, inputs, context, chosen, guidance, steps)
         table = pa.Table.from_pylist(journal.rows, schema=TRAINING_LOG)
         facts = {
             "rows": len(chosen),
@@ -240,11 +240,12 @@ def _steps(config: TrainConfig, rows: int) -> int:
 
 
 def _fit(
-    config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples, guidance: Guidance, steps: int
+    config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples, guidance: Guidance
 ) -> tuple[Journal, SentenceTransformer]:
     """Trains, and returns the journal and the trained model."""
     from stages import training
 
+    steps = _steps(config, len(chosen))
     encoder = config.encoder
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())

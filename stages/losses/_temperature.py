@@ -45,4 +45,4 @@ class LearnedTemperature(nn.Module):
         return cosines * (self.start + self.rate * self.offset.to(cosines.dtype)).exp()
 
     def extra_repr(self) -> str:
-        return f"temperature={math.exp(-self.start - self.rate * float(self.offset)):.6g}, learned"
+        return f"temperature={math.exp(-self.start - self.rate * float(self.offset.detach())):.6g}, learned"
