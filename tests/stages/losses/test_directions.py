@@ -219,7 +219,7 @@ def test_the_temperature_is_learned_and_never_below_a_hundredth():
     optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
     module(flipped).loss.backward()
     optimizer.step()
-    assert float(module.temperature.offset) < (math.log(100) - math.log(20)) / 10
+    assert float(module.temperature.offset.detach()) < (math.log(100) - math.log(20)) / 10
 
 
 def test_the_gradient_of_a_learned_temperature_is_that_of_the_definition():
