@@ -58,8 +58,8 @@ class InBatchInfonce(nn.Module):
                     dropped = dropped | self.suspicion.suspects(direction, batch)
                 found = cosines(direction, queries, documents, batch.positives)
                 blocks.append((self._logits(found, compared, dropped, direction, batch), compared.own))
-                masked = masked + (compared.negatives & dropped).sum(dtype=torch.float64)
-                count = count + compared.negatives.sum(dtype=torch.float64)
+                masked = masked + (compared.negatives & dropped).count_nonzero()
+                count = count + compared.negatives.count_nonzero()
             own = self.temperature((queries * documents[batch.positives]).sum(dim=1, keepdim=True))  # (B, 1)
             groups = [blocks] if self.joint else [[block] for block in blocks]
             losses = [_cross_entropy(group, own) for group in groups]
