@@ -37,11 +37,25 @@ class Outcome(NamedTuple):
     loss: Tensor
     """A scalar in float32, or in the embeddings' own precision if that is higher."""
     masked: Tensor
-    """The share of the in-batch negatives that was masked as known to be relevant, a scalar in float64."""
+    """The share of the negatives that was masked as known to be relevant, or by a guide: a scalar in float64."""
+
+
+class Wants(NamedTuple):
+    """What a loss needs besides embeddings. What it does not ask for is not in the batch."""
+
+    scores: bool = False
+    """A teacher's scores."""
+    guide: bool = False
+    """A guide's embeddings."""
+    teacher: str | None = None
+    """The label of the teacher whose scores are wanted; None is the first one."""
 
 
 class Objective(Protocol):
     """A loss as it is configured."""
+
+    @property
+    def wants(self) -> Wants: ...
 
     def module(self) -> nn.Module:
         """The loss as a module from a `Batch` to an `Outcome`, with the parameters that are learned with the model's."""

@@ -272,7 +272,7 @@ TRAINING_LOG = pa.schema(
         _field("epoch", pa.float64(), "epochs done"),
         _field("loss", pa.float64(), "mean over the steps since the last row"),
         _field("learning_rate", pa.float64(), "after this step"),
-        _field("masked", pa.float64(), "share of in-batch negatives masked as known positives"),
+        _field("masked", pa.float64(), "share of negatives masked as known positives, or by a guide"),
     ]
 )  # ordered by step
 

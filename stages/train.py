@@ -16,6 +16,7 @@ from stages.batches.random import Random
 from stages.checkpoints import Checkpoints, Journal, digest
 from stages.errors import ConfigError, ResourceError, YieldError
 from stages.examples import Known, Pairs, examples
+from stages.guidance import Guidance, Scores, Vectors
 from stages.losses.infonce import Infonce
 from stages.objectives import Objective
 from stages.registry import OneOf
@@ -49,6 +50,22 @@ class Encoder(Protocol):
 
     def with_checkpoint(self, path: Path) -> Encoder:
         """The same encoder with the weights of a trained model's folder."""
+        ...
+
+
+class Guide(Protocol):
+    """An encoder that is only asked."""
+
+    @property
+    def query_prompt(self) -> str: ...
+
+    @property
+    def document_prompt(self) -> str: ...
+
+    def fingerprint(self) -> str: ...
+
+    def load(self, device: str, precision: str) -> Any:
+        """The model in memory: `encode(texts, role, prompts)` gives embeddings, float32 (n, d)."""
         ...
 
 
@@ -95,6 +112,11 @@ class TrainConfig(Settings):
         description="the model to train; a later round goes on from the round before"
     )
     loss: Annotated[Objective, OneOf("losses")] = Field(default_factory=Infonce, description="what is minimised")
+    guide: Annotated[Guide | None, OneOf("encoders")] = Field(
+        None,
+        description="the encoder that a guided loss masks by; it encodes each text that is trained on once, and its "
+        "vectors stay in memory: 4 bytes times texts times dimensions",
+    )
     pairs: Literal["all", "mined"] = Field(
         "all",
         description="all pairs of the split train, those without a mined negative with in-batch negatives only; or the mined ones",
@@ -172,15 +194,33 @@ class TrainConfig(Settings):
     )  # fmt: skip
 
     @model_validator(mode="after")
-    def _pool_is_larger(self) -> TrainConfig:
+    def _pool_is_larger(self) -> Self:
         if self.negatives_pool is not None and (self.negatives is None or self.negatives_pool < self.negatives):
             raise ValueError("negatives_pool must be at least negatives, which must be a number")
+        if self.early_stopping and self.schedule_rounds > 1:
+            raise ValueError("early_stopping ends a training, and schedule_rounds carries it on: take one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _guide_and_loss_belong_together(self) -> TrainConfig:
+        if self.loss.wants.guide and self.guide is None:
+            raise ConfigError("the loss needs a guide", where="train.guide", try_="[train.guide] with an encoder")
+        if self.guide is not None and not self.loss.wants.guide:
+            raise ConfigError(
+                "the loss takes no guide", where="train.guide", try_='[train.loss] with name = "guided", or no guide'
+            )
         return self
 
 
 def external(config: TrainConfig, inputs: Inputs, device: str) -> Mapping[str, str]:
-    """The weights that training starts from, where they are not those of the round before."""
-    return {} if "checkpoint" in inputs else {"encoder": config.encoder.fingerprint()}
+    """The weights of the guide, and those that training starts from where they are not those of the round before."""
+    prints = {} if "checkpoint" in inputs else {"encoder": config.encoder.fingerprint()}
+    return prints if config.guide is None else {**prints, "guide": config.guide.fingerprint()}
+
+
+def asks(config: TrainConfig) -> tuple[str, ...]:
+    """The table besides `SPEC.inputs` that the loss needs."""
+    return ("teacher_scores",) if config.loss.wants.scores else ()
 
 
 SPEC = Spec(
@@ -189,6 +229,8 @@ SPEC = Spec(
     config=TrainConfig,
     inputs=("corpus", "queries", "qrels", "promoted", "triplets"),
     optional=("checkpoint", "training_state"),
+    asks=asks,
+    facts_of=("teacher_scores",),
     tables=("training_log", "dev_curve"),
     files=("checkpoint", "training_state"),
     external=external,
@@ -217,12 +259,15 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     from stages.training.plan import Plan
 
     for shard in context.shards:
-        pairs, counters = _pairs(config, inputs, context)
+        wanted = config.loss.wants
+        scores = Scores.read(inputs["teacher_scores"], wanted.teacher) if wanted.scores else None
+        pairs, counters = _pairs(config, inputs, context, scores)
+        guidance = Guidance(scores, _guided(config, inputs, context, pairs.examples))
         rotates = config.negatives if config.negatives_pool else None
         plan = Plan(config.batches, pairs, config.batch_size, config.seed, rotates)
         steps = _steps(config, plan)
         place = _place(config, inputs, context, steps)
-        journal, module = _fit(config, inputs, context, plan, place)
+        journal, module = _fit(config, inputs, context, plan, place, guidance)
         last = journal.rows[-1]["step"]
         facts = {
             "rows": len(pairs),
@@ -264,11 +309,24 @@ def _curve_says(journal: Journal) -> str:
     return f"{ends}; best on dev after step {best['step']}, nDCG@10 {best['ndcg']:.4f}, {journal.curve[0]['ndcg']:.4f} before"
 
 
-def _pairs(config: TrainConfig, inputs: Inputs, context: Context) -> tuple[Pairs, dict[str, int]]:
-    """The examples to train on and the counters of how they came about. Raises YieldError when there are none."""
+def _pairs(
+    config: TrainConfig, inputs: Inputs, context: Context, scores: Scores | None
+) -> tuple[Pairs, dict[str, int]]:
+    """The examples to train on and the counters of how they came about. Raises YieldError when there are none.
+
+    With a teacher's scores these are the mined ones that have scores: of any other there is nothing to learn.
+    """
     qrels = _qrels(inputs)
     triplets = inputs["triplets"].read(["query_row", "positive_row", "negative_row"])
-    mined, counters = examples(qrels, triplets, None, config.pairs)
+    unscored: dict[str, int] = {}
+    if scores is not None:
+        triplets, unscored = scores.scored(triplets)
+        for reason, count in unscored.items():
+            if count:
+                context.log(f"{count} {reason.replace('.', ', their ').replace('_', ' ')}, are left out")
+    taken: Literal["all", "mined"] = config.pairs if scores is None else "mined"
+    mined, counters = examples(qrels, triplets, None, taken)
+    counters |= unscored
     if not len(mined):
         raise YieldError(
             "there is nothing to train on", got=f"{counters['pairs']} pairs in the split train, {len(triplets)} triplets",
@@ -276,7 +334,7 @@ def _pairs(config: TrainConfig, inputs: Inputs, context: Context) -> tuple[Pairs
         )  # fmt: skip
     alone, foreign = counters["pairs.without_negatives"], counters["triplets.not_of_train"]
     if alone:
-        fate = "have in-batch negatives only" if config.pairs == "all" else "are left out"
+        fate = "have in-batch negatives only" if taken == "all" else "are left out"
         context.log(f"{alone} of {counters['pairs']} pairs have no mined negative and {fate}")
     if foreign:
         context.log(f"{foreign} triplets belong to no pair of the split train and are left out")
@@ -322,7 +380,7 @@ def _place(config: TrainConfig, inputs: Inputs, context: Context, steps: int) ->
 
 
 def _fit(
-    config: TrainConfig, inputs: Inputs, context: Context, plan: Plan, place: _Place
+    config: TrainConfig, inputs: Inputs, context: Context, plan: Plan, place: _Place, guidance: Guidance
 ) -> tuple[Journal, SentenceTransformer]:
     """Trains, and returns the journal and the trained model."""
     from stages.training import loop, model
@@ -345,6 +403,7 @@ def _fit(
         module=module,
         max_tokens=config.max_tokens,
         pass_rows=model.rows_of_a_pass(module, config.pass_rows, context.device, config.cached),
+        guidance=guidance,
     )
     stopping = config.early_stopping
     schedule = loop.Schedule(
@@ -367,7 +426,15 @@ def _fit(
     if stopping:
         prompts = encoder.query_prompt, encoder.document_prompt
         on_dev = development(inputs, collator, prompts, stopping.documents, seed=config.seed, log=context.log)
-    belongs = digest(config.semantic(), chosen.queries, chosen.positives, chosen.negatives, chosen.offsets)
+    taught = guidance.scores.of_pairs if guidance.scores else None
+    belongs = digest(
+        config.semantic(),
+        chosen.queries,
+        chosen.positives,
+        chosen.negatives,
+        chosen.offsets,
+        *((taught.keys, taught.values) if taught else ()),
+    )
     context.log(
         f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {place.stop - place.start} steps"
     )
@@ -383,6 +450,24 @@ def _fit(
             carried=place.carried,
         )
     return journal, module
+
+
+def _guided(config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples) -> tuple[Vectors, Vectors] | None:
+    """What the guide makes of the queries and documents that are trained on; None without a guide."""
+    if config.guide is None:
+        return None
+    from stages.training.collator import texts_of
+
+    precision = "bf16" if _bf16(config, context) else "fp32"
+    loaded, found = config.guide.load(context.device, precision), []
+    for role, name, rows, prompt in (
+        ("query", "queries", np.unique(chosen.queries), config.guide.query_prompt),
+        ("document", "corpus", np.union1d(chosen.positives, chosen.negatives), config.guide.document_prompt),
+    ):
+        texts, prompts = texts_of(inputs[name], rows, prompt).of(rows)
+        context.log(f"the guide encodes {len(texts)} {'queries' if name == 'queries' else 'documents'}")
+        found.append(Vectors(rows, loaded.encode(texts, role, prompts)))
+    return found[0], found[1]
 
 
 def _bf16(config: TrainConfig, context: Context) -> bool:

@@ -13,6 +13,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from stages.examples import Known
+from stages.guidance import Guidance
 from stages.spec import Source
 from stages.text import join_title
 from stages.training.plan import Plan
@@ -62,16 +63,20 @@ class Collator:
     module: SentenceTransformer
     max_tokens: int | None
     pass_rows: int
+    guidance: Guidance | None = None
 
     def __call__(self, numbers: Sequence[int]) -> dict[str, Any]:
         examples, picked = self.plan.batch(*numbers)
         queries = examples.queries[picked]  # (B,)
         documents = np.concatenate([examples.positives[picked], examples.negatives_of(picked)])  # (M,)
+        owners = np.concatenate([np.arange(len(picked)), examples.owners_of(picked)])  # (M,)
+        guidance = self.guidance.of(queries, documents, owners) if self.guidance else {}
         return {
             "query": self.tokens("query", *self.queries.of(queries)),
             "document": self.tokens("document", *self.documents.of(documents)),
             "known": torch.from_numpy(self.known.mask(queries, documents)),  # (B, M)
-            "owners": torch.from_numpy(np.concatenate([np.arange(len(picked)), examples.owners_of(picked)])),  # (M,)
+            "owners": torch.from_numpy(owners),
+            "guidance": {name: torch.from_numpy(values) for name, values in guidance.items()},
         }
 
     @property

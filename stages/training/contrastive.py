@@ -32,7 +32,9 @@ class Contrastive(nn.Module):
     def forward(self, batch: dict[str, Any], labels: None) -> Tensor:
         queries, documents = self.embed(batch["query"], "query"), self.embed(batch["document"], "document")
         positives = torch.arange(len(queries), device=queries.device)
-        outcome: Outcome = self.objective(Batch(queries, documents, positives, batch["known"], batch["owners"]))
+        outcome: Outcome = self.objective(
+            Batch(queries, documents, positives, batch["known"], batch["owners"], **batch["guidance"])
+        )
         self._journal.add(
             outcome.loss.detach(),
             outcome.masked,

@@ -211,6 +211,8 @@ def fit(
     if trainer.best:
         module.load_state_dict(trainer.best)
     module.eval()
+    if trainer.loss.objective.state_dict():
+        log(f"the loss learned: {' '.join(str(trainer.loss.objective).split())}")
     return journal
 
 
