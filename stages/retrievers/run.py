@@ -144,6 +144,8 @@ def _parse(line: str, where: str) -> _Hit:
     try:
         if len(fields) == 6:
             hit = _Hit(fields[0], fields[2], int(fields[3]), float(fields[4]))
+            if not -(2**63) <= hit.rank < 2**63:
+                raise ValueError
         elif len(fields) == 3:
             hit = _Hit(fields[0], fields[1], 0, float(fields[2]))
         else:
