@@ -60,7 +60,9 @@ def _mine(config: Any, sizes: Sizes) -> int:
 
 
 def _evaluate(config: Any, sizes: Sizes) -> int:
-    return sizes["queries"].rows * min(int(config.depth), sizes["corpus"].rows) * 2 * (24 + 40)  # BM25 beside; a run is text
+    return (
+        sizes["queries"].rows * min(int(config.depth), sizes["corpus"].rows) * 2 * (24 + 40)
+    )  # BM25 beside; a run is text
 
 
 def _export(config: Any, sizes: Sizes) -> int:

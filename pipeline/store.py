@@ -217,7 +217,10 @@ class Workspace:
         folder = self.root / ".building"
         if folder.is_symlink():
             raise ArtefactError(
-                "a link where a folder of the workspace belongs", where=str(folder), got=os.readlink(folder), try_="remove the link"
+                "a link where a folder of the workspace belongs",
+                where=str(folder),
+                got=os.readlink(folder),
+                try_="remove the link",
             )
         return list(folder.glob("*"))
 

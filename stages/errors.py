@@ -36,7 +36,9 @@ class HardrockError(Exception):
             lines.append(f"  got:   {self.got}")
         if self.try_:
             lines.append(f"  try:   {self.try_}")
-        return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in "\n".join(lines))
+        return "".join(
+            c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in "\n".join(lines)
+        )
 
 
 class ConfigError(HardrockError):

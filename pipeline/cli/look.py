@@ -37,12 +37,14 @@ def plan(**given: Any) -> None:
         says = (
             f"{'; '.join(state.why)}: runs only if what it reads has changed" if state.waits else "; ".join(state.why)
         )
-        size = "size not known yet" if state.waits else f"about {room.human(made.writes(state.node))}"
-        click.echo(f"{state.node.name:<18} {says} ({size})")
+        click.echo(f"{state.node.name:<18} {says}")
     if not states:
         click.echo("all fresh, nothing to do")
-    else:
-        click.echo(f"{room.human(room.free(made.workspace.root))} are free at {made.workspace.root}")
+        return
+    for state in states:
+        if not state.waits:
+            click.echo(f"{state.node.name} will write about {room.human(made.writes(state.node))}")
+    click.echo(f"{room.human(room.free(made.workspace.root))} are free at {made.workspace.root}")
 
 
 @click.command()

@@ -35,6 +35,7 @@ def runner(
     device: str,
     limit: int | None,
     overrides: tuple[str, ...],
+    *,
     ignore_space: bool = False,
 ) -> Runner:
     """All of it from a command's options."""

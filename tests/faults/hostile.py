@@ -7,7 +7,7 @@ from pathlib import Path
 
 SQL = [
     "'; DROP TABLE corpus; --",
-    "\"; DROP VIEW judged; --",
+    '"; DROP VIEW judged; --',
     "' OR '1'='1",
     "q0' UNION SELECT * FROM read_text('/etc/passwd') --",
     "$asked",
@@ -43,7 +43,7 @@ HTML = [
     "<img src=x onerror=\"document.title='owned'\">",
     "\"><img src=x onerror=document.title='owned'>",
     "' onmouseover='document.title=1' x='",
-    "\" autofocus onfocus=\"document.title='owned'\" x=\"",
+    '" autofocus onfocus="document.title=\'owned\'" x="',
     "<iframe srcdoc='<script>parent.document.title=1</script>'></iframe>",
     "<a href=\"javascript:document.title='owned'\">x</a>",
     "<base href=//evil.example/>",
@@ -58,7 +58,7 @@ HTML = [
     "&#60;script&#62;document.title=1&#60;/script&#62;",
     "<scr<script>ipt>document.title='owned'</scr</script>ipt>",
     "{{ 7 * 7 }}{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}",
-    "<math><mi xlink:href=\"javascript:alert(1)\">x</mi></math>",
+    '<math><mi xlink:href="javascript:alert(1)">x</mi></math>',
     "<template><script>document.title='owned'</script></template>",
 ]
 TERMINAL = [
@@ -80,7 +80,7 @@ FORMULAS = [
     "@SUM(1+9)",
     "\t=1+1 after a tab",
     "\r=1+1 after a return",
-    "=HYPERLINK(\"http://evil.example\",\"x\")",
+    '=HYPERLINK("http://evil.example","x")',
 ]
 UNICODE = [
     "\u202egnp.exe right to left",

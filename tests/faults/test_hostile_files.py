@@ -65,9 +65,8 @@ def flat(path: Path):
 
 
 def static(path: Path):
-    from tests.models import WORDLLAMA_TOKENIZER
-
     from stages.encoders.static import Static
+    from tests.models import WORDLLAMA_TOKENIZER
 
     return Static(model=str(path), tokenizer=WORDLLAMA_TOKENIZER).load("cpu", "fp32")
 
@@ -130,7 +129,7 @@ def test_no_pickle_is_ever_loaded(tmp_path, monkeypatch, name, use, make):
 
     begun = []
     for function in ("load", "loads", "Unpickler"):
-        monkeypatch.setattr(pickle, function, lambda *_, **__: begun.append(function))
+        monkeypatch.setattr(pickle, function, lambda *_, name=function, **__: begun.append(name))
     with suppress(HardrockError):
         use(path)
     assert not mark.exists()

@@ -116,3 +116,17 @@ def test_a_run_stops_before_it_writes_unless_it_is_told_not_to(tmp_path, monkeyp
     assert made.workspace.manifest("round-00/embed") is None
     made.ignore_space = True
     assert made.run([Node("embed", 0)]) == 1
+
+
+def test_plan_shows_the_estimate_and_what_is_free(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from pipeline.cli import look
+
+    world.lighten(monkeypatch.setattr)
+    made = world.runner(world.write_data(tmp_path / "data"), tmp_path / "ws")
+    monkeypatch.setattr(look, "runner", lambda **given: made)
+    said = CliRunner().invoke(look.plan, []).output
+    assert f"ingest will write about {room.human(made.writes(Node('ingest')))}" in said
+    assert f"are free at {tmp_path / 'ws'}" in said
+    assert "round-00/embed will write" not in said
