@@ -48,6 +48,8 @@ def load(path: Path, overrides: Sequence[str] = (), limit: int | None = None) ->
         raise ConfigError("no such configuration file", where=str(path), try_="CONFIG=configs/default.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("the configuration is not TOML", where=str(path), got=error) from None
+    except RecursionError:
+        raise ConfigError("the configuration is not TOML", where=str(path), got="values nested too deeply") from None
     except OSError as error:
         raise ConfigError("the configuration cannot be read", where=str(path), got=error.strerror) from None
     for override in overrides:

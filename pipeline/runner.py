@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline import environment, plan, progress
+from pipeline import environment, plan, progress, room
 from pipeline.cache import DiskCache
 from pipeline.config import Configuration
 from pipeline.engines import local
@@ -54,8 +54,11 @@ class State:
 class Runner:
     """One configuration in one workspace."""
 
-    def __init__(self, configuration: Configuration, workspace: Workspace, device: str) -> None:
+    def __init__(
+        self, configuration: Configuration, workspace: Workspace, device: str, ignore_space: bool = False
+    ) -> None:
         self.configuration, self.workspace, self.device = configuration, workspace, device
+        self.ignore_space = ignore_space
         self.count_rounds()
 
     def count_rounds(self, more: int = 0) -> None:
@@ -121,6 +124,16 @@ class Runner:
         missing = self.workspace.lacks(node.name, stored)
         return (f"{missing} is missing or has another size",) if missing else ()
 
+    def writes(self, node: Node) -> int:
+        """About how many bytes the node's result will take; its inputs may be missing, and then count for nothing."""
+        sizes = {}
+        for name, (source, output) in self.reads(node).items():
+            manifest = self.workspace.manifest(source.name)
+            if manifest is not None:
+                sizes[name] = room.of(manifest, output)
+        earlier = self.workspace.manifest(node.name)
+        return room.estimate(node.stage, self.configuration.stages[node.stage], sizes, earlier)
+
     def status(self) -> list[State]:
         """The state of every node in order, without doing anything."""
         states: list[State] = []
@@ -155,6 +168,9 @@ class Runner:
             progress.LOG.info("  goes on: %d of %d shards are there", resumed, len(shards))
         pending = tuple(shard for shard in shards if shard not in done)
         if pending:
+            if not self.ignore_space:
+                needed = self.writes(node) - room.begun(building.folder)
+                room.check(node.name, self.workspace.root, max(needed, room.FIXED))
             cache = DiskCache(self.workspace.root / ".cache")
             context = RunContext(pending, building.scratch, cache, self.device, node.round or 0)
             self._store(building, node, context, inputs, done)

@@ -201,7 +201,7 @@ class Workspace:
         goes back. Temporaries of other runs are removed; unfinished shards stay.
         """
         with storing(self.root):
-            left = sorted((self.root / ".building").glob("*")) if self.root.is_dir() else []
+            left = sorted(self._begun()) if self.root.is_dir() else []
             for path in left:
                 name = path.name.removesuffix(OLD).replace(".", "/")
                 if not path.name.endswith(OLD) and self._is_complete(path):
@@ -233,9 +233,21 @@ class Workspace:
         """Removes what was begun for other results than the named ones."""
         known = {self.building(name) for name in names}
         with storing(self.root):
-            for path in (self.root / ".building").glob("*"):
+            for path in self._begun():
                 if path not in known:
                     remove(path)
+
+    def _begun(self) -> list[Path]:
+        """What was begun. Raises ArtefactError where it lies elsewhere, so that nothing of others is taken for leftovers."""
+        folder = self.root / ".building"
+        if folder.is_symlink():
+            raise ArtefactError(
+                "a link where a folder of the workspace belongs",
+                where=str(folder),
+                got=os.readlink(folder),
+                try_="remove the link",
+            )
+        return list(folder.glob("*"))
 
 
 class Building:

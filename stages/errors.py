@@ -28,6 +28,7 @@ class HardrockError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
+        """The lines of the message; what cannot be printed, such as a terminal's escape sequence in a file's name, is spelled out."""
         lines = [self.what]
         if self.where:
             lines.append(f"  where: {self.where}")
@@ -35,7 +36,9 @@ class HardrockError(Exception):
             lines.append(f"  got:   {self.got}")
         if self.try_:
             lines.append(f"  try:   {self.try_}")
-        return "\n".join(lines)
+        return "".join(
+            c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in "\n".join(lines)
+        )
 
 
 class ConfigError(HardrockError):

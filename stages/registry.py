@@ -73,9 +73,10 @@ class OneOf:
     def parse(self, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        if "name" not in value:
+        if not isinstance(value.get("name"), str):
             raise ConfigError(
                 f"the table of one of the {self.family} has no name",
+                got=repr(value["name"]) if "name" in value else None,
                 try_=f"name = one of: {', '.join(names(self.family))}",
             )
         return build(self.family, value["name"], {k: v for k, v in value.items() if k != "name"})

@@ -105,15 +105,26 @@ class Collection:
     def kept(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Arrays that are dear to make: made once, and found again after a kill."""
         place: Path = self.context.scratch / f"{name}.npz"
-        if not place.is_file():
+        found = _arrays(place)
+        if found is None:
+            found = make()
             unfinished = place.with_name(f".{name}.{os.getpid()}.npz")
-            np.savez(unfinished, **make())  # type: ignore[arg-type]
+            np.savez(unfinished, **found)  # type: ignore[arg-type]
             unfinished.replace(place)
-        with np.load(place, allow_pickle=False) as found:
-            return {key: found[key] for key in found.files}
+        return found
 
     def _of_queries(self, column: str) -> pa.ChunkedArray:
         return self.queries.read([column])[column].take(pa.array(self.rows))
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a file that `np.savez` wrote; None when it is not there or was torn by a power loss."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = {key: found[key] for key in found.files}
+    except Exception:  # what a torn archive raises hangs on where it was torn
+        return None
+    return arrays if all(isinstance(array, np.ndarray) for array in arrays.values()) else None
 
 
 def best(scores: np.ndarray, found: np.ndarray, k: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +15,16 @@ from pydantic import Field, model_validator
 from stages.batches.random import Random
 from stages.checkpoints import Checkpoints, Journal, digest
 from stages.errors import ConfigError, ResourceError, YieldError
-from stages.examples import Known, Pairs, examples
-from stages.guidance import Guidance, Scores, Vectors
+from stages.examples import Pairs, examples
+from stages.guidance import Guidance, Scores
 from stages.losses.infonce import Infonce
 from stages.objectives import Objective
 from stages.registry import OneOf
-from stages.relabelled import with_relabelled
 from stages.schemas import DEV_CURVE, TRAINING_LOG
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
+from stages.training.data import Guide, guided, known_of, qrels_of
+from stages.training.place import Place, place_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -50,22 +51,6 @@ class Encoder(Protocol):
 
     def with_checkpoint(self, path: Path) -> Encoder:
         """The same encoder with the weights of a trained model's folder."""
-        ...
-
-
-class Guide(Protocol):
-    """An encoder that is only asked."""
-
-    @property
-    def query_prompt(self) -> str: ...
-
-    @property
-    def document_prompt(self) -> str: ...
-
-    def fingerprint(self) -> str: ...
-
-    def load(self, device: str, precision: str) -> Any:
-        """The model in memory: `encode(texts, role, prompts)` gives embeddings, float32 (n, d)."""
         ...
 
 
@@ -262,12 +247,11 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         wanted = config.loss.wants
         scores = Scores.read(inputs["teacher_scores"], wanted.teacher) if wanted.scores else None
         pairs, counters = _pairs(config, inputs, context, scores)
-        guidance = Guidance(scores, _guided(config, inputs, context, pairs.examples))
         rotates = config.negatives if config.negatives_pool else None
         plan = Plan(config.batches, pairs, config.batch_size, config.seed, rotates)
         steps = _steps(config, plan)
-        place = _place(config, inputs, context, steps)
-        journal, module = _fit(config, inputs, context, plan, place, guidance)
+        place = place_of(config.schedule_rounds, inputs, context, steps)
+        journal, module = _fit(config, inputs, context, _Work(plan, place, scores))
         last = journal.rows[-1]["step"]
         facts = {
             "rows": len(pairs),
@@ -316,7 +300,7 @@ def _pairs(
 
     With a teacher's scores these are the mined ones that have scores: of any other there is nothing to learn.
     """
-    qrels = _qrels(inputs)
+    qrels = qrels_of(inputs)
     triplets = inputs["triplets"].read(["query_row", "positive_row", "negative_row"])
     unscored: dict[str, int] = {}
     if scores is not None:
@@ -355,38 +339,21 @@ def _steps(config: TrainConfig, plan: Plan) -> int:
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
-class _Place(NamedTuple):
-    """Where a round stands in its schedule: it takes the optimizer steps after `start` up to `stop`, of `steps` in all."""
+class _Work(NamedTuple):
+    """What is trained on: batches, the round's place in the schedule, and the teacher's scores where the loss wants them."""
 
-    start: int
-    stop: int
-    steps: int
-    carried: Path | None
-    """The state that the round before ended with."""
+    plan: Plan
+    place: Place
+    scores: Scores | None
 
 
-def _place(config: TrainConfig, inputs: Inputs, context: Context, steps: int) -> _Place:
-    """The place of a round of `steps` steps. The rounds of a schedule that are still to come count as long as this one."""
-    number = context.round % config.schedule_rounds
-    to_come = (config.schedule_rounds - number) * steps
-    if number == 0:
-        return _Place(0, steps, to_come, None)
-    from stages.training.loop import steps_done
-
-    carried = inputs["training_state"].path()
-    start = steps_done(carried)
-    context.log(f"round {number + 1} of {config.schedule_rounds} of one training, steps {start + 1} to {start + steps}")
-    return _Place(start, start + steps, start + to_come, carried)
-
-
-def _fit(
-    config: TrainConfig, inputs: Inputs, context: Context, plan: Plan, place: _Place, guidance: Guidance
-) -> tuple[Journal, SentenceTransformer]:
+def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> tuple[Journal, SentenceTransformer]:
     """Trains, and returns the journal and the trained model."""
     from stages.training import loop, model
     from stages.training.collator import Collator, texts_of
     from stages.training.development import development
 
+    plan, place, scores = work
     encoder, chosen = config.encoder, plan.pairs.examples
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
@@ -395,15 +362,19 @@ def _fit(
     if config.lora:
         lora = config.lora
         model.adapt(module, lora.rank, lora.alpha, lora.dropout, lora.target_modules)
+    vectors = None
+    if config.guide:
+        precision = "bf16" if bf16 else "fp32"
+        vectors = guided(config.guide, inputs, chosen, device=context.device, precision=precision, log=context.log)
     collator = Collator(
         plan=plan,
-        known=_known(inputs),
+        known=known_of(inputs),
         queries=texts_of(inputs["queries"], np.unique(chosen.queries), encoder.query_prompt),
         documents=texts_of(inputs["corpus"], np.union1d(chosen.positives, chosen.negatives), encoder.document_prompt),
         module=module,
         max_tokens=config.max_tokens,
         pass_rows=model.rows_of_a_pass(module, config.pass_rows, context.device, config.cached),
-        guidance=guidance,
+        guidance=Guidance(scores, vectors),
     )
     stopping = config.early_stopping
     schedule = loop.Schedule(
@@ -426,7 +397,7 @@ def _fit(
     if stopping:
         prompts = encoder.query_prompt, encoder.document_prompt
         on_dev = development(inputs, collator, prompts, stopping.documents, seed=config.seed, log=context.log)
-    taught = guidance.scores.of_pairs if guidance.scores else None
+    taught = scores.of_pairs if scores else None
     belongs = digest(
         config.semantic(),
         chosen.queries,
@@ -452,24 +423,6 @@ def _fit(
     return journal, module
 
 
-def _guided(config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples) -> tuple[Vectors, Vectors] | None:
-    """What the guide makes of the queries and documents that are trained on; None without a guide."""
-    if config.guide is None:
-        return None
-    from stages.training.collator import texts_of
-
-    precision = "bf16" if _bf16(config, context) else "fp32"
-    loaded, found = config.guide.load(context.device, precision), []
-    for role, name, rows, prompt in (
-        ("query", "queries", np.unique(chosen.queries), config.guide.query_prompt),
-        ("document", "corpus", np.union1d(chosen.positives, chosen.negatives), config.guide.document_prompt),
-    ):
-        texts, prompts = texts_of(inputs[name], rows, prompt).of(rows)
-        context.log(f"the guide encodes {len(texts)} {'queries' if name == 'queries' else 'documents'}")
-        found.append(Vectors(rows, loaded.encode(texts, role, prompts)))
-    return found[0], found[1]
-
-
 def _bf16(config: TrainConfig, context: Context) -> bool:
     """Whether to train in bf16. Raises ConfigError or ResourceError where the device cannot."""
     import torch
@@ -490,15 +443,3 @@ def _bf16(config: TrainConfig, context: Context) -> bool:
     if config.precision == "bf16" and not supported:
         raise ResourceError("this GPU has no bf16", got=torch.cuda.get_device_name(), try_='precision = "fp32"')
     return supported and config.precision != "fp32"
-
-
-def _known(inputs: Inputs) -> Known:
-    """What is known to be relevant, in all splits: a document of the test split is no negative either."""
-    hashes = [inputs[name].read(["text_hash"])["text_hash"].to_numpy() for name in ("queries", "corpus")]
-    return Known(_qrels(inputs), *hashes)
-
-
-def _qrels(inputs: Inputs) -> pa.Table:
-    """What is known to be relevant, what judge promoted included."""
-    qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"])
-    return with_relabelled(qrels, inputs["promoted"].read(["query_row", "doc_row", "source"]))

@@ -102,6 +102,8 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Try out on at most this many queries a split and ten times as many documents."),
         click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
                      help="Override a key: --set judge.filters.relative_margin.margin=0.1"),
+        click.option("--ignore-space", is_flag=True, envvar="HARDROCK_IGNORE_SPACE",
+                     help="Run although the disk seems too small for what a stage will write."),
     )):  # fmt: skip
         command = option(command)
     return command

@@ -18,11 +18,12 @@ def print_rows(connection: Any, statement: str, as_json: bool = False) -> None:
     names, rows = query(connection, statement)
     if as_json:
         for row in rows:
-            click.echo(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=str))
+            line = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=str)
+            click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))
     elif sys.stdout.isatty():
         _table(names, rows)
     else:
-        click.echo("\t".join(names))
+        click.echo("\t".join(_cell(name) for name in names))
         for row in rows:
             click.echo("\t".join(_cell(value) for value in row))
 
@@ -61,7 +62,7 @@ def show_query(connection: Any, asked: str, number: int, limit: int) -> None:
         close = "; ".join(f"{query_id} ({text})" for query_id, text in like)
         raise InputError(f"no query {asked!r}", try_=f"the closest: {close}")
     row, query_id, text, split = found
-    click.echo(f"{query_id} ({split}): {text}")
+    click.echo(_cell(f"{query_id} ({split}): {text}"))
     here = {"row": row, "round": number, "rows": limit}
     _table(("positive", "score", "rank", "text"), connection.execute(
         "SELECT c.doc_id, round(p.score, 4), p.rank, c.text FROM positives p JOIN corpus c ON c.row = p.positive_row "

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipeline import room
 from pipeline.cli import options
 from pipeline.cli.session import runner
 
@@ -29,8 +30,9 @@ def status(as_json: bool, **given: Any) -> None:
 @click.command()
 @options
 def plan(**given: Any) -> None:
-    """List the stages that a run would bring up to date, in order."""
-    states = [state for state in runner(**given).status() if not state.fresh]
+    """List the stages that a run would bring up to date, in order, and about what each will write."""
+    made = runner(**given)
+    states = [state for state in made.status() if not state.fresh]
     for state in states:
         says = (
             f"{'; '.join(state.why)}: runs only if what it reads has changed" if state.waits else "; ".join(state.why)
@@ -38,6 +40,11 @@ def plan(**given: Any) -> None:
         click.echo(f"{state.node.name:<18} {says}")
     if not states:
         click.echo("all fresh, nothing to do")
+        return
+    for state in states:
+        if not state.waits:
+            click.echo(f"{state.node.name} will write about {room.human(made.writes(state.node))}")
+    click.echo(f"{room.human(room.free(made.workspace.root))} are free at {made.workspace.root}")
 
 
 @click.command()

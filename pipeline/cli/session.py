@@ -30,9 +30,15 @@ def workspace_path(given: str | None, configuration: Path, limit: int | None = N
 
 
 def runner(
-    config: str | None, workspace: str | None, device: str, limit: int | None, overrides: tuple[str, ...]
+    config: str | None,
+    workspace: str | None,
+    device: str,
+    limit: int | None,
+    overrides: tuple[str, ...],
+    *,
+    ignore_space: bool = False,
 ) -> Runner:
     """All of it from a command's options."""
     path = configuration_path(config)
     loaded: Configuration = load(path, overrides, limit)
-    return Runner(loaded, Workspace(workspace_path(workspace, path, limit)), resolve(device))
+    return Runner(loaded, Workspace(workspace_path(workspace, path, limit)), resolve(device), ignore_space)

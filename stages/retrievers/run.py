@@ -27,6 +27,7 @@ from stages.retrieval import Collection
 from stages.trec import escaped
 
 _NAMED = 3  # unknown ids that a message names
+_LINE = 1 << 20  # characters; a longer line is another kind of file
 
 
 class Run(Member):
@@ -132,7 +133,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a file that are not blank, numbered from 1. Raises InputError when it cannot be read."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(_LINE), ""), 1):
+                if len(line) == _LINE:
+                    raise InputError(f"a line longer than {_LINE:,} characters", where=f"{path}, line {number}")
                 if line.strip():
                     yield number, line
     except (OSError, EOFError, UnicodeDecodeError) as error:
@@ -144,6 +147,8 @@ def _parse(line: str, where: str) -> _Hit:
     try:
         if len(fields) == 6:
             hit = _Hit(fields[0], fields[2], int(fields[3]), float(fields[4]))
+            if not -(2**63) <= hit.rank < 2**63:
+                raise ValueError
         elif len(fields) == 3:
             hit = _Hit(fields[0], fields[1], 0, float(fields[2]))
         else:

@@ -90,7 +90,9 @@ class Sparse(Member):
                     local_files_only=True,
                     model_kwargs={"use_safetensors": True, "dtype": torch.float32},
                 )
-            except (OSError, ValueError, KeyError, ImportError) as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # a damaged folder makes the libraries raise what their parsers raise
                 raise ResourceError(
                     "the sparse model cannot be loaded", where=str(folder), got=(str(error).splitlines() or [""])[0]
                 ) from error

@@ -84,7 +84,9 @@ def _load(folder: Path, device: str, max_tokens: int) -> tuple[Any, Any]:
                 local_files_only=True,
                 model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged folder makes the libraries raise what their parsers raise
             raise ResourceError(
                 "the model cannot be loaded", where=str(folder), got=(str(error).splitlines() or [""])[0]
             ) from error

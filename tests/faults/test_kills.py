@@ -121,7 +121,7 @@ def sample(bench: Bench, count: int, seed: int) -> list[int]:
 
 
 def test_a_sample_of_kills(bench):
-    for at in sample(bench, 8, 1):
+    for at in sample(bench, 17, 1):
         check_kill(bench, at)
 
 

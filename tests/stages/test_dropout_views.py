@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from stages import deepen, embed, index, ingest, judge, mine, sample, teach, train, training
+from stages import deepen, embed, index, ingest, judge, mine, sample, teach, train
 from stages.checkpoints import Journal
 from stages.examples import Known, examples
 from stages.losses.infonce import Infonce
 from stages.settings import parse
+from stages.training.collator import Collator, Texts
+from stages.training.contrastive import Contrastive
+from stages.training.model import load
 from tests import models, support
 from tests.stages.data import config, jsonl
 
@@ -67,23 +72,23 @@ def test_a_document_is_its_own_positive_and_never_its_own_negative(world):
 
 def test_the_positive_stays_in_the_loss_and_dropout_gives_a_gradient(world):
     encoder = models.tiny()
-    module = training.load(encoder, "cpu", 0)
+    module = load(encoder, "cpu", 0)
     qrels = world["qrels"].read(["query_row", "doc_row", "relevance", "split"])
     chosen, _ = examples(qrels, world["triplets"].read(["query_row", "positive_row", "negative_row"]), 1, "all")
     hashes = [world[name].read(["text_hash"])["text_hash"].to_numpy() for name in ("queries", "corpus")]
 
     def texts(name):
         own = world[name].read(["text"])["text"].combine_chunks()
-        return training.Texts(np.arange(len(own)), own, pa.array([""] * len(own)).dictionary_encode())
+        return Texts(np.arange(len(own)), own, pa.array([""] * len(own)).dictionary_encode())
 
-    collator = training.Collator(
-        chosen, Known(qrels, *hashes), texts("queries"), texts("corpus"), module, max_tokens=None, pass_rows=32
-    )
-    batch = collator([{"example": number} for number in range(len(chosen))])
-    loss = training.Contrastive(module, Infonce(), Journal())
+    plan = SimpleNamespace(batch=lambda number: (chosen, np.arange(len(chosen))))
+    known = Known(qrels, *hashes)
+    collator = Collator(plan, known, texts("queries"), texts("corpus"), module, max_tokens=None, pass_rows=32)  # type: ignore[arg-type]
+    batch = collator([0])
+    loss = Contrastive(module, Infonce(), Journal())
 
     def embedded(role):
-        return torch.nn.functional.normalize(loss._embed(batch, role), dim=-1)
+        return torch.nn.functional.normalize(loss.embed(batch[role], role), dim=-1)
 
     assert batch["known"].diagonal().all()  # known to be relevant, and its own positive all the same
     same = np.array([a == b for a, b in zip(collator.queries.of(chosen.queries)[0], collator.documents.of(chosen.positives)[0], strict=True)])  # fmt: skip
@@ -110,7 +115,7 @@ def test_training_on_them_moves_the_weights(world, tmp_path):
     result = support.run(train, settings, world, tmp_path)
     losses = [row["loss"] for row in result.rows("training_log")]
     assert all(0 < loss < np.inf for loss in losses)
-    before, after = training.load(models.tiny(), "cpu", 0), training.load(models.tiny().with_checkpoint(result.files["checkpoint"]), "cpu", 0)  # fmt: skip
+    before, after = load(models.tiny(), "cpu", 0), load(models.tiny().with_checkpoint(result.files["checkpoint"]), "cpu", 0)  # fmt: skip
     moved = [
         not torch.equal(old, new) for old, new in zip(before.parameters(), after.parameters(), strict=True) if old.ndim
     ]
