@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -22,6 +23,7 @@ _MISSING = re.compile(r"^\s*(\S+)\s*\|.*MISSING")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _TRAINING = {"trainer_state.json", "train_results.json", "all_results.json"}
+_SETTLED = 2_000_000_000  # nanoseconds
 
 
 def locate(reference: str, revision: str | None = None) -> Path:
@@ -129,6 +131,10 @@ def _modules(folder: Path) -> list[str]:
 def digest(path: Path) -> str:
     """sha256 of a file, computed once for the same file in one process."""
     state = path.stat()
+    if (
+        time.time_ns() - state.st_mtime_ns < _SETTLED
+    ):  # a file system's clock may not tell two writes within a moment apart
+        return _digest.__wrapped__(str(path), state.st_size, state.st_mtime_ns)
     return _digest(str(path), state.st_size, state.st_mtime_ns)
 
 

@@ -209,6 +209,10 @@ def top(pool, keys, positive, negatives, rule):
     return pool[:negatives]
 
 
+def first(pool, keys, positive, negatives, rule):
+    return sorted(pool, key=lambda r: (r["rank"], r["doc_row"]))[:negatives]
+
+
 def random(pool, keys, positive, negatives, rule):
     return [row for _, row in sorted(zip(keys, pool, strict=True), key=lambda each: each[0])][:negatives]
 
@@ -252,7 +256,7 @@ def stratified(pool, keys, positive, negatives, rule):
     return chosen
 
 
-SAMPLERS = {f.__name__: f for f in (top, random, softmax, simans, log_random, stratified)}
+SAMPLERS = {f.__name__: f for f in (top, first, random, softmax, simans, log_random, stratified)}
 
 
 def random_key(*numbers: int) -> int:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def compare(
     *, seeds: int, steps: int | None, first: tuple[str, ...], as_json: bool, more: tuple[str, ...],
     config: str | None, workspace: str | None, device: str, limit: int | None, overrides: tuple[str, ...],
+    ignore_space: bool,
 ) -> None:  # fmt: skip
     """Train with other ways to come by negatives, under one budget and several seeds, and show what mining pays.
 
@@ -47,7 +48,9 @@ def compare(
         raise ConfigError(f"{more[0]!r} follows no option", try_=f"--arms {' '.join(more)}")
     arms = chosen((*first, *more))
     path = configuration_path(config)
-    asked = Asked(path, overrides, limit, Workspace(workspace_path(workspace, path, limit)), resolve(device))
+    asked = Asked(
+        path, overrides, limit, Workspace(workspace_path(workspace, path, limit)), resolve(device), ignore_space
+    )
     with locked(asked.workspace.root):
         start_logging(asked.workspace.root)
         trials, budget = work(asked, arms, seeds, steps)

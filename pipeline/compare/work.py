@@ -38,6 +38,7 @@ class Asked:
     limit: int | None
     workspace: Workspace
     device: str
+    ignore_space: bool = False
 
     @property
     def folder(self) -> Path:
@@ -52,7 +53,7 @@ class Asked:
     def runner(self, name: str, changes: Sequence[str]) -> Runner:
         """The configuration with changes, in a workspace of its own."""
         loaded = config.load(self.source, (*self.overrides, *changes), self.limit)
-        return Runner(loaded, Workspace(self.folder / name), self.device)
+        return Runner(loaded, Workspace(self.folder / name), self.device, self.ignore_space)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tests.faults import world
 
 ELSEWHERE = {
     ("ingest", "dataset"), ("embed", "encoder"), ("train", "encoder"), ("guard", "encoder"), ("teach", "teachers"),
-    ("guard", "collections"),
+    ("guard", "collections"), ("train", "guide"), ("train", "lora"), ("train", "early_stopping"),
 }  # fmt: skip
 """Fields with tests of their own: the raw data, the encoder that two stages share, and models that are not here."""
 
@@ -126,6 +126,16 @@ def test_every_key_makes_its_own_stage_stale_and_no_other(bench, light, stage):
                 assert waiting(other) == below(stage), path
     assert without == []
     print(f"\n{stage}: {tried} keys")
+
+
+@pytest.mark.parametrize("optional", ["lora", "early_stopping", "guide"])
+def test_what_training_may_have_besides_makes_training_stale(bench, light, optional):
+    runner = world.runner(bench.data, bench.good)
+    config = runner.configuration.stages["train"]
+    own = {name: getattr(config, name) for name in type(config).model_fields}
+    added = {"guide": config.encoder, "loss": {"name": "guided"}} if optional == "guide" else {optional: {}}
+    made = type(config).model_validate({**own, **added})
+    assert waiting(with_stage(runner, "train", made)) == below("train")
 
 
 def test_another_seed_or_prompt_of_the_encoder_reaches_embed_and_train(bench, light):

@@ -98,7 +98,9 @@ def test_the_estimate_is_above_what_the_light_pipeline_writes(tmp_path, monkeypa
         stored = Workspace(tmp_path / "ws").manifest(name)
         assert stored is not None
         assert needed >= sum(one.bytes for one in stored.record.stored()), name
-    assert set(said) == {node.name for node in plan.nodes(1)}
+    assert set(said) == {
+        node.name for node in plan.nodes(1) if node.stage != "guard"
+    }  # without collections it writes nothing
 
 
 Usage = namedtuple("Usage", "total used free")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from pipeline import plan
-from stages import train, training
+from stages import train
 from stages.encoders.sentence_transformers import SentenceTransformers
 from stages.errors import ConfigError, YieldError
 from stages.losses._distillation import MarginMseModule
@@ -24,6 +24,7 @@ from stages.losses.kl_distillation import KlDistillation
 from stages.losses.margin_mse import MarginMse
 from stages.losses.matryoshka import Matryoshka
 from stages.objectives import Batch
+from stages.training.loop import LEARNED
 from tests import support
 from tests.stages.test_train import Encoder, Killed, contents, folder_of, inputs, kill_at, killed, real, small
 
@@ -101,7 +102,7 @@ def test_what_a_loss_learns_is_kept_over_a_kill(encoder: Encoder, tmp_path: Path
         folder = tmp_path / str(step)
         killed(step, learning(encoder), folder, monkeypatch)
         (state,) = (folder / "scratch").glob("checkpoint-*")
-        (stored,) = load_file(state / training.LOSS_WEIGHTS).values()
+        (stored,) = load_file(state / LEARNED).values()
         assert float(stored) != 0
         result = support.run(train, learning(encoder), real(20), folder)
         assert contents(result.files["checkpoint"]) == contents(whole.files["checkpoint"])

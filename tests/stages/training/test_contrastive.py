@@ -46,6 +46,7 @@ def batch(collator: Collator, rows: int, known: float) -> dict[str, Any]:
         "document": collator.tokens("document", documents, [""] * (2 * rows)),
         "known": torch.from_numpy(mask),
         "owners": torch.arange(2 * rows) % rows,
+        "guidance": {},
     }
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from stages import train
 from stages.errors import ConfigError
 from stages.losses.infonce import Infonce
-from stages.objectives import Batch, Outcome
+from stages.objectives import Batch, Outcome, Wants
 from stages.training import loop
 from tests import support
 from tests.stages.test_train import Encoder, Killed, contents, inputs, kill_at, phrases, small
@@ -26,6 +26,8 @@ from tests.stages.test_train import Encoder, Killed, contents, inputs, kill_at, 
 @dataclass(frozen=True)
 class LearnedTemperature:
     """InfoNCE with a scale that is learned."""
+
+    wants = Wants()
 
     def module(self) -> nn.Module:
         return _Learned()
