@@ -53,6 +53,7 @@ def measure(method: str, folder: Path, k: int) -> None:
         searcher = Flat().build([corpus], *corpus.shape)
     else:
         searcher = Exact(kernel=method.split()[1]).load(folder / "corpus.npy", *corpus.shape)
+        corpus = searcher.vectors  # mapped once
         kernel = searcher.kernel.name  # chosen before the clock starts
     cpu, wall, rows = time.process_time(), time.perf_counter(), []
     for start in range(0, len(queries), _BATCH):

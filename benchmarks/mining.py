@@ -91,7 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="runs of each contender; 5 unless told, 1 with --quick")
     parser.add_argument("--seconds", type=float, default=45, help="a contender that took this long is not run again")
     parser.add_argument("--threads", type=int, default=1, help="threads of each contender")
-    parser.add_argument("--block-queries", type=int, default=4_096, help="queries a call of our search")
+    parser.add_argument("--block-queries", type=int, default=16_384, help="queries a call of our search")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--scratch", type=Path, help="where the vectors are kept while it runs; the system's own unless told"
