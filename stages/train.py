@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from stages.batches.random import Random
 from stages.checkpoints import Checkpoints, Journal, digest
-from stages.errors import ConfigError, ResourceError, YieldError
-from stages.examples import Pairs, examples
+from stages.errors import ConfigError, YieldError
+from stages.examples import Examples, Pairs, examples
 from stages.guidance import Guidance, Scores
 from stages.losses.infonce import Infonce
 from stages.objectives import Objective
@@ -25,10 +25,12 @@ from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
 from stages.training.data import Guide, guided, known_of, qrels_of
 from stages.training.place import Place, place_of
+from stages.training.precision import bf16_on
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from stages.training.loop import Schedule
     from stages.training.plan import Plan
 
 
@@ -357,7 +359,7 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
     encoder, chosen = config.encoder, plan.pairs.examples
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
-    bf16 = _bf16(config, context)
+    bf16 = bf16_on(context.device, config.precision, context.log)
     module = model.load(encoder, context.device, config.seed)
     if config.lora:
         lora = config.lora
@@ -376,14 +378,39 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
         pass_rows=model.rows_of_a_pass(module, config.pass_rows, context.device, config.cached),
         guidance=Guidance(scores, vectors),
     )
+    on_dev, stopping = None, config.early_stopping
+    if stopping:
+        prompts = encoder.query_prompt, encoder.document_prompt
+        on_dev = development(inputs, collator, prompts, stopping.documents, seed=config.seed, log=context.log)
+    context.log(
+        f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {place.stop - place.start} steps"
+    )
+    with context.progress("train", place.stop - place.start) as bar:
+        journal = loop.fit(
+            config.loss,
+            collator,
+            schedule=_schedule(config, place, bf16, context.device),
+            checkpoints=Checkpoints(context.scratch, _belongs(config, chosen, scores)),
+            log=context.log,
+            advance=bar.advance,
+            development=on_dev,
+            carried=place.carried,
+        )
+    return journal, module
+
+
+def _schedule(config: TrainConfig, place: Place, bf16: bool, device: str) -> Schedule:
+    """How long, how fast and how often."""
+    from stages.training.loop import Schedule
+
     stopping = config.early_stopping
-    schedule = loop.Schedule(
+    return Schedule(
         steps=place.steps,
         start=place.start,
         stop=place.stop,
         warmup_steps=math.ceil(config.warmup_ratio * place.steps),
         bf16=bf16,
-        device=context.device,
+        device=device,
         evaluate_steps=stopping.evaluate_steps if stopping else 0,
         patience=stopping.patience if stopping else 0,
         **{
@@ -393,53 +420,10 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
             )
         },
     )  # fmt: skip
-    on_dev = None
-    if stopping:
-        prompts = encoder.query_prompt, encoder.document_prompt
-        on_dev = development(inputs, collator, prompts, stopping.documents, seed=config.seed, log=context.log)
-    taught = scores.of_pairs if scores else None
-    belongs = digest(
-        config.semantic(),
-        chosen.queries,
-        chosen.positives,
-        chosen.negatives,
-        chosen.offsets,
-        *((taught.keys, taught.values) if taught else ()),
-    )
-    context.log(
-        f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {place.stop - place.start} steps"
-    )
-    with context.progress("train", place.stop - place.start) as bar:
-        journal = loop.fit(
-            config.loss,
-            collator,
-            schedule=schedule,
-            checkpoints=Checkpoints(context.scratch, belongs),
-            log=context.log,
-            advance=bar.advance,
-            development=on_dev,
-            carried=place.carried,
-        )
-    return journal, module
 
 
-def _bf16(config: TrainConfig, context: Context) -> bool:
-    """Whether to train in bf16. Raises ConfigError or ResourceError where the device cannot."""
-    import torch
-
-    device = context.device
-    if device == "cpu":
-        asked = config.precision == "bf16"
-        capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        if asked and not capabilities.get("avx512_bf16", True):
-            context.log("this processor has no bf16 instructions: bf16 is slower here than fp32")
-        return asked
-    if device not in {"cuda", "cuda:0"}:
-        raise ConfigError(
-            f"training runs on the first GPU that it sees, not on {device!r}",
-            try_=f"CUDA_VISIBLE_DEVICES={device[5:]} and DEVICE=cuda",
-        )
-    supported = torch.cuda.is_bf16_supported(including_emulation=False)
-    if config.precision == "bf16" and not supported:
-        raise ResourceError("this GPU has no bf16", got=torch.cuda.get_device_name(), try_='precision = "fp32"')
-    return supported and config.precision != "fp32"
+def _belongs(config: TrainConfig, chosen: Examples, scores: Scores | None) -> str:
+    """A hash of what is trained and how: states of another training are not gone on from."""
+    taught = (scores.of_pairs.keys, scores.of_pairs.values) if scores else ()
+    parts = (chosen.queries, chosen.positives, chosen.negatives, chosen.offsets)
+    return digest(config.semantic(), *parts, *taught)

@@ -1,0 +1,29 @@
+"""Whether a training is in bf16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from stages.errors import ConfigError, ResourceError
+
+
+def bf16_on(device: str, asked: Literal["auto", "fp32", "bf16"], log: Callable[[str], None]) -> bool:
+    """Whether to train in bf16: automatically on a GPU that has it. Raises ConfigError or ResourceError where the device cannot."""
+    import torch
+
+    if device == "cpu":
+        wanted = asked == "bf16"
+        capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        if wanted and not capabilities.get("avx512_bf16", True):
+            log("this processor has no bf16 instructions: bf16 is slower here than fp32")
+        return wanted
+    if device not in {"cuda", "cuda:0"}:
+        raise ConfigError(
+            f"training runs on the first GPU that it sees, not on {device!r}",
+            try_=f"CUDA_VISIBLE_DEVICES={device[5:]} and DEVICE=cuda",
+        )
+    supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    if asked == "bf16" and not supported:
+        raise ResourceError("this GPU has no bf16", got=torch.cuda.get_device_name(), try_='precision = "fp32"')
+    return supported and asked != "fp32"
