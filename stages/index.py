@@ -23,6 +23,8 @@ from stages.statistics import bootstrap_interval
 
 APPROXIMATE_FLOOR = 0.9
 """Mean recall that an approximate index must have unless the configuration says otherwise; an exact one must have 1."""
+CHECKED = 32
+"""Queries that an exact index is checked on."""
 _BLOCK = 8_192
 _RESAMPLES = 1_000
 
@@ -47,7 +49,8 @@ class IndexConfig(Settings):
     recall_sample: int = Field(
         256,
         ge=1,
-        description="queries that recall is measured on; each costs one pass over the corpus vectors in float64",
+        description="queries that recall is measured on; each costs one pass over the corpus vectors in float64. An exact index, "
+        f"whose searches prove what they find, is checked on {CHECKED} of them at most",
     )
     recall_depth: int = Field(
         100, ge=1, description="documents a query that recall is measured over; the depth of mining"
@@ -93,7 +96,8 @@ def run(config: IndexConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         depth = min(config.recall_depth, rows)
         if depth < config.recall_depth:
             context.log(f"recall is measured over {depth} documents, all there are, not over {config.recall_depth}")
-        measured = _measure(config, built, corpus, queries, depth)
+        sample = min(config.recall_sample, CHECKED) if kind.exact else config.recall_sample
+        measured = _measure(config.seed, built, corpus, queries, depth=depth, sample=sample)
         floor = (1.0 if kind.exact else APPROXIMATE_FLOOR) if config.recall_floor is None else config.recall_floor
         if measured["value"] < floor:
             raise YieldError(
@@ -123,15 +127,15 @@ def _choose(kind: Index | Chooser, rows: int, dimensions: int, queries: int) -> 
 
 
 def _measure(
-    config: IndexConfig, built: Searcher, corpus: Source, queries: Source, depth: int
+    seed: int, built: Searcher, corpus: Source, queries: Source, *, depth: int, sample: int
 ) -> dict[str, int | float]:
     """Mean recall on a sample of queries, and the bootstrap interval of that mean over queries."""
     if not queries.rows:
         raise YieldError("there are no queries to measure recall with", where="index", try_="ingest queries")
-    count = min(config.recall_sample, queries.rows)
-    sample = np.sort(np.random.default_rng(config.seed).choice(queries.rows, count, replace=False))
-    each = recall(built, next(gather(queries, [sample])), _Blocks(corpus), depth)
-    low, high = bootstrap_interval(each[:, None], _RESAMPLES, config.seed)
+    count = min(sample, queries.rows)
+    rows = np.sort(np.random.default_rng(seed).choice(queries.rows, count, replace=False))
+    each = recall(built, next(gather(queries, [rows])), _Blocks(corpus), depth)
+    low, high = bootstrap_interval(each[:, None], _RESAMPLES, seed)
     return {"depth": depth, "sample": count, "value": float(each.mean()), "low": float(low[0]), "high": float(high[0])}
 
 
