@@ -163,6 +163,7 @@ def _inputs(count: int) -> Mapping[str, Any]:
         "queries": _table("queries", [{"row": i, "text_hash": i, **row} for i, row in enumerate(asked)]),
         "corpus": _table("corpus", [{"row": i, "text_hash": i, **row} for i, row in enumerate(found)]),
         "qrels": _table("qrels", [{"query_row": i, "doc_row": i, "relevance": 1, **shared} for i in pairs]),
+        "promoted": _table("promoted", []),
         "triplets": _table(
             "triplets", [{"query_row": i, "positive_row": i, "negative_row": count + i, **negative} for i in pairs]
         ),
