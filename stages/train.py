@@ -230,10 +230,10 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     with `schedule_rounds` also the state of the training, for the round that goes on with it.
 
     An example is a pair of a query and a document relevant to it, by the qrels or because judge promoted it, with negatives
-    that were sampled for it. A step takes
-    `accumulate` batches of `batch_size` examples. Documents that are known to be relevant to a row's query, by row or by
-    text, are never its negatives, whoever brought them into the batch. What is in a batch depends on seed and number alone,
-    and a run that was killed goes on from its last whole checkpoint to the same weights, bit by bit.
+    that were sampled for it. A step takes `accumulate` batches of `batch_size` examples. Documents that are known to be
+    relevant to a row's query, by row or by text, are never its negatives, whoever brought them into the batch. What is in a
+    batch depends on seed and number alone, and a run that was killed goes on from its last whole checkpoint to the same
+    weights, bit by bit.
 
     Raises:
         YieldError: there is no pair to train on.

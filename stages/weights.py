@@ -202,3 +202,27 @@ def refuse_missing(missing: Sequence[str], folder: Path, unused: Sequence[str] =
         raise ArtefactError(
             "the weights lack parameters, which would be random", where=str(folder), got=", ".join(needed[:5])
         )
+
+
+@contextmanager
+def loading(folder: Path, what: str = "model", unused: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """Gives what any model is loaded with: safetensors only, no remote code, no network, float32.
+
+    Raises ResourceError when loading fails, and ArtefactError when parameters are missing, but for `unused` ones.
+    """
+    import torch
+
+    with loader_report() as missing:
+        try:
+            yield {
+                "trust_remote_code": False,
+                "local_files_only": True,
+                "model_kwargs": {"use_safetensors": True, "dtype": torch.float32},
+            }
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged folder makes the libraries raise what their parsers raise
+            raise ResourceError(
+                f"the {what} cannot be loaded", where=str(folder), got=(str(error).splitlines() or [""])[0]
+            ) from error
+    refuse_missing(missing, folder, unused=unused)

@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import PreTrainedTokenizerBase
 
 from stages.errors import ConfigError, ResourceError
-from stages.weights import loader_report, refuse_missing
+from stages.weights import loading
 
 CPU_TOKENS, GPU_TOKENS, STATIC_TOKENS = 2_048, 65_536, 262_144
 """Tokens a batch. A small batch stays in a CPU's cache; a GPU wants a large one; a table of vectors has no layers to cache."""
@@ -32,24 +32,9 @@ def open_folder(
     folder cannot be loaded.
     """
     cuda = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=cuda), loader_report() as missing:
+    with torch.random.fork_rng(devices=cuda), loading(folder, unused=("pooler.",)) as how:
         torch.manual_seed(0)
-        try:
-            model = SentenceTransformer(
-                str(folder),
-                device=device,
-                prompts=dict(prompts),
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-            )
-        except MemoryError:
-            raise
-        except Exception as error:  # a damaged folder makes the libraries raise what their parsers raise
-            raise ResourceError(
-                "the model cannot be loaded", where=str(folder), got=(str(error).splitlines() or [""])[0]
-            ) from error
-    refuse_missing(missing, folder, unused=("pooler.",))
+        model = SentenceTransformer(str(folder), device=device, prompts=dict(prompts), **how)
     if max_tokens is not None:
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is not None and max_tokens > limit:

@@ -13,7 +13,6 @@ import numpy as np
 from pydantic import Field
 
 from stages import weights
-from stages.errors import ResourceError
 from stages.registry import Member
 from stages.retrieval import Collection, best
 from stages.settings import speed
@@ -76,27 +75,12 @@ class Sparse(Member):
         return {**found, "truncated": np.array(truncated)}
 
     def _load(self, device: str) -> Any:
-        import torch
         from sentence_transformers import SparseEncoder
 
         folder = self._folder()
         weights.model_files(folder)
-        with weights.loader_report() as missing:
-            try:
-                model = SparseEncoder(
-                    str(folder),
-                    device=device,
-                    trust_remote_code=False,
-                    local_files_only=True,
-                    model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-                )
-            except MemoryError:
-                raise
-            except Exception as error:  # a damaged folder makes the libraries raise what their parsers raise
-                raise ResourceError(
-                    "the sparse model cannot be loaded", where=str(folder), got=(str(error).splitlines() or [""])[0]
-                ) from error
-        weights.refuse_missing(missing, folder)
+        with weights.loading(folder, "sparse model") as how:
+            model = SparseEncoder(str(folder), device=device, **how)
         return model.eval()
 
     def _rows(self, encode: Any, texts: Sequence[str]) -> Any:

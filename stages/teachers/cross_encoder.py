@@ -72,25 +72,10 @@ class CrossEncoder(Labelled):
 
 def _load(folder: Path, device: str, max_tokens: int) -> tuple[Any, Any]:
     """Model and tokenizer: safetensors only, no remote code, no network, float32, and no parameter left to chance."""
-    import torch
     from sentence_transformers import CrossEncoder as Model
 
-    with weights.loader_report() as missing:
-        try:
-            loaded = Model(
-                str(folder),
-                device=device,
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-            )
-        except MemoryError:
-            raise
-        except Exception as error:  # a damaged folder makes the libraries raise what their parsers raise
-            raise ResourceError(
-                "the model cannot be loaded", where=str(folder), got=(str(error).splitlines() or [""])[0]
-            ) from error
-    weights.refuse_missing(missing, folder)
+    with weights.loading(folder) as how:
+        loaded = Model(str(folder), device=device, **how)
     if loaded.num_labels != 1:
         raise ConfigError(
             "a teacher gives a pair one score", where=str(folder), got=f"{loaded.num_labels} labels",
