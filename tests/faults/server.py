@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -9,9 +10,12 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.faults import events, world
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,13 +34,14 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        (folder / "warm").mkdir()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.server"], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "tests.faults.server", str(folder / "warm")], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
     def run(self, data: Path, workspace: Path, **what: Any) -> Ended:
-        """One run. `what`: do = kill | refuse | signal | power, at = number of the event, and what that needs."""
+        """One run. `what`: do = kill | refuse | signal | power, at = number of the event, and what that needs; until = nodes."""
         assert self.process.stdin
         assert self.process.stdout
         order = {"data": str(data), "workspace": str(workspace), "out": str(self.folder / "out"), **what}
@@ -56,7 +61,6 @@ class Server:
 def _child(order: dict[str, Any]) -> int:
     from pipeline.cli.guard import guarded
     from pipeline.cli.run import bring
-    from tests.faults import events, world
 
     workspace = Path(order["workspace"])
     sys.argv = ["hardrock", "run"]
@@ -73,28 +77,34 @@ def _child(order: dict[str, Any]) -> int:
     counter = events.Counter(workspace, order.get("at", -1), act)
     if "do" in order:
         events.install(counter, synced)
-    changes = order.get("changes", {})
-    code = guarded(lambda: bring(world.runner(Path(order["data"]), workspace, **changes), set))
+    changes, until = order.get("changes", {}), order.get("until")
+    code = guarded(lambda: bring(world.runner(Path(order["data"]), workspace, **changes), lambda all: set(all[:until])))
     with os.fdopen(os.open(order["out"] + ".events", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
         file.write("\n".join(counter.names))
     return code
 
 
+def _warm(folder: Path) -> None:
+    """Imports whatever a run imports: a first run, in a process of its own, says what that is."""
+    said = folder / "modules"
+    child = os.fork()
+    if child == 0:
+        before = set(sys.modules)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        code = _child(
+            {"data": str(world.write_data(folder / "data")), "workspace": str(folder / "ws"), "out": str(said)}
+        )
+        said.write_text("\n".join(name for name in sys.modules if name not in before and not name.startswith("__")))
+        os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    for name in said.read_text().split("\n"):
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
 def _serve() -> None:
-    import bm25s  # noqa: F401
-    import duckdb  # noqa: F401
-    import faiss  # noqa: F401
-    import ir_measures  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-    import rich.progress  # noqa: F401
-
-    from pipeline import plan
-    from pipeline.cli import run  # noqa: F401
-    from tests.faults import events, world  # noqa: F401
-
     world.lighten()
-    for stage in plan.STAGES:
-        plan.spec(stage)
+    _warm(Path(sys.argv[1]))
     for line in sys.stdin:
         order = json.loads(line)
         Path(order["out"] + ".events").unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from pipeline.manifest import Stored, read
 from pipeline.store import Workspace
 from pipeline.verify import faults
 from stages.errors import ArtefactError
-from tests.faults.conftest import Bench
+from tests.faults.conftest import SEED, Bench
 
 KINDS = {
     "Parquet": "round-00/judge/judged-00000.parquet",
@@ -35,7 +35,7 @@ def place(workspace: Path, kind: str) -> Path:
 
 def damages(path: Path, count: int, seed: int):
     """The file with one bit changed (four in five) or cut, `count` times."""
-    whole, chance = path.read_bytes(), random.Random(seed)
+    whole, chance = path.read_bytes(), random.Random(SEED * 1_000 + seed)
     for i in range(count):
         data = bytearray(whole)
         if i % 5:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.store import Workspace
 from pipeline.verify import faults
-from tests.faults.conftest import Bench
+from tests.faults.conftest import SEED, Bench, Station
 from tests.faults.server import Ended
 from tests.faults.world import content
 
@@ -38,16 +38,58 @@ def end_well(bench: Bench, workspace: Path, expected: dict[str, str], **what) ->
     """Whatever was done to it, a rerun ends as an undisturbed run does."""
     ended = bench.server.run(bench.data, workspace, **what)
     assert ended.code == 0, ended.said
-    assert content(workspace) == expected
+    assert content(workspace, what.get("until")) == expected
     clean(workspace)
     tidy(workspace)
 
 
 def check_kill(bench: Bench, at: int) -> None:
+    """Killed in a run from the start, then run to the end."""
     workspace = bench.fresh()
     assert bench.server.run(bench.data, workspace, do="kill", at=at).code == -signal.SIGKILL
     clean(workspace)
     end_well(bench, workspace, bench.expected)
+
+
+def check_station(bench: Bench, station: Station, at: int, whole: bool) -> None:
+    """Killed at an event of one node, where those before it are there. Then that node again, or all to the end.
+
+    What is there after the node is what was there without the kill, byte by byte, so the rest would end the same.
+    """
+    workspace = bench.at(station)
+    ended = bench.server.run(bench.data, workspace, do="kill", at=at, until=station.number)
+    assert ended.code == -signal.SIGKILL, ended.said
+    clean(workspace)
+    go_on(bench, workspace, station, whole)
+
+
+def go_on(bench: Bench, workspace: Path, station: Station, whole: bool) -> None:
+    if whole:
+        end_well(bench, workspace, bench.expected)
+    else:
+        end_well(bench, workspace, station.after, until=station.number)
+
+
+@pytest.fixture(scope="module")
+def stations(bench) -> list[Station]:
+    found = bench.stations("station", None)
+    assert found[-1].after == bench.expected
+    return found
+
+
+@pytest.fixture(scope="module")
+def turns(bench, other) -> list[Station]:
+    """As `stations`, on the way from the first configuration to the other one."""
+    found = bench.stations("turn", bench.good, changes=OTHER)
+    assert found[-1].after == other[0]
+    return [station for station in found if len(station.events) > len(found[0].events)]
+
+
+def points(stations: list[Station], every: int = 1) -> list[tuple[Station, int, bool]]:
+    """Every event of every station; the seed draws which tenth of them goes on to the end of the whole run."""
+    chance = random.Random(SEED)
+    found = [(station, at, chance.random() < 0.1) for station in stations for at in range(1, len(station.events) + 1)]
+    return found[::every]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +112,18 @@ def check_replacing(bench: Bench, other: tuple[dict[str, str], int], at: int, ba
         end_well(bench, workspace, other[0], changes=OTHER)
 
 
+def check_turn(bench: Bench, station: Station, at: int, back: bool) -> None:
+    """As `check_replacing`, from the node before."""
+    workspace = bench.at(station)
+    ended = bench.server.run(bench.data, workspace, do="kill", at=at, until=station.number, changes=OTHER)
+    assert ended.code == -signal.SIGKILL, ended.said
+    clean(workspace)
+    if back:
+        end_well(bench, workspace, bench.until(station.number), until=station.number)
+    else:
+        end_well(bench, workspace, station.after, changes=OTHER, until=station.number)
+
+
 def check_power(bench: Bench, at: int, names_kept: bool) -> None:
     workspace, image = bench.fresh(), bench.fresh("image")
     bench.fresh("image.shadow")
@@ -82,13 +136,25 @@ def check_power(bench: Bench, at: int, names_kept: bool) -> None:
 def check_refusal(bench: Bench, at: int, code: int) -> None:
     workspace = bench.fresh()
     ended = bench.server.run(bench.data, workspace, do="refuse", at=at, errno=code)
-    event = bench.events[at - 1]
+    check_refused(ended, bench.events[at - 1], workspace)
+    end_well(bench, workspace, bench.expected)
+
+
+def check_refused_station(bench: Bench, station: Station, at: int, whole: bool, code: int) -> bool:
+    """As `check_refusal`, from the node before. True when it stopped the run."""
+    workspace = bench.at(station)
+    ended = bench.server.run(bench.data, workspace, do="refuse", at=at, errno=code, until=station.number)
+    check_refused(ended, station.events[at - 1], workspace)
+    go_on(bench, workspace, station, whole)
+    return ended.code != 0
+
+
+def check_refused(ended: Ended, event: str, workspace: Path) -> None:
     assert "Traceback" not in ended.said, (event, ended.said)
     if ended.code != 0:  # a line of the log may be lost, and a temporary stay: both without harm
         assert ended.code == 74, (event, ended.said)
-        assert str(workspace) in ended.said
+        assert str(workspace) in ended.said, (event, ended.said)
     clean(workspace)
-    end_well(bench, workspace, bench.expected)
 
 
 def check_signals(bench: Bench, at: int, *numbers: int) -> None:
@@ -121,7 +187,7 @@ def sample(bench: Bench, count: int, seed: int) -> list[int]:
 
 
 def test_a_sample_of_kills(bench):
-    for at in sample(bench, 17, 1):
+    for at in sample(bench, 17, SEED):
         check_kill(bench, at)
 
 
@@ -132,13 +198,13 @@ def test_a_sample_of_kills_while_results_are_replaced(bench, other):
 
 @pytest.mark.parametrize("names_kept", [False, True])
 def test_a_sample_of_power_losses(bench, names_kept):
-    for at in sample(bench, 3, 2):
+    for at in sample(bench, 3, SEED + 1):
         check_power(bench, at, names_kept)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
 def test_a_sample_of_refusals(bench, code):
-    for at in sample(bench, 3, code):
+    for at in sample(bench, 3, SEED + code):
         check_refusal(bench, at, code)
 
 
@@ -151,52 +217,65 @@ def test_a_sample_of_signals(bench, numbers):
         check_signals(bench, at, *numbers)
 
 
+def told(says: str, begun: float) -> None:
+    print(f"\n{says}, in {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)
+
+
 @pytest.mark.faults
-def test_every_kill(bench):
-    print(f"\nkills at each of {len(bench.events)} events")
-    for at in range(1, len(bench.events) + 1):
-        check_kill(bench, at)
+def test_every_kill(bench, stations):
+    begun, all_points = time.monotonic(), points(stations)
+    bench.each(check_station, all_points)
+    ends = sum(whole for _, _, whole in all_points)
+    told(
+        f"killed at each of {len(all_points)} events of {len(stations)} nodes, {ends} of them to the end of all", begun
+    )
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("back", [False, True])
-def test_every_kill_while_results_are_replaced(bench, other, back):
-    print(f"\nkills at each of {other[1]} events of another configuration")
-    for at in range(1, other[1] + 1):
-        check_replacing(bench, other, at, back)
+def test_every_kill_while_results_are_replaced(bench, turns, back):
+    begun, all_points = time.monotonic(), points(turns)
+    bench.each(check_turn, [(station, at, back) for station, at, _ in all_points])
+    told(f"killed at each of {len(all_points)} events of another configuration, then {'back' if back else 'on'}", begun)
+
+
+@pytest.mark.faults
+def test_a_hundred_kills_of_whole_runs(bench):
+    begun, chosen = time.monotonic(), sample(bench, 100, SEED)
+    bench.each(check_kill, [(at,) for at in chosen])
+    told(f"killed at {len(chosen)} of {len(bench.events)} events of whole runs", begun)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("names_kept", [False, True])
 def test_a_hundred_power_losses(bench, names_kept):
-    points = sample(bench, 100, 3)
-    print(f"\npower lost at {len(points)} events, names {'kept' if names_kept else 'lost'}")
-    for at in points:
-        check_power(bench, at, names_kept)
+    begun, chosen = time.monotonic(), sample(bench, 100, SEED + 2)
+    bench.each(check_power, [(at, names_kept) for at in chosen])
+    told(f"power lost at {len(chosen)} events, names {'kept' if names_kept else 'lost'}", begun)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
-def test_every_refusal(bench, code):
-    print(f"\n{errno.errorcode[code]} at each of {len(bench.events)} events")
-    for at in range(1, len(bench.events) + 1):
-        check_refusal(bench, at, code)
+def test_every_refusal(bench, stations, code):
+    begun, all_points = time.monotonic(), points(stations)
+    ended = bench.each(check_refused_station, [(*point, code) for point in all_points])
+    says = f"{errno.errorcode[code]} at each of {len(all_points)} events"
+    told(f"{says}, {sum(ended)} stopped the run and the others lost a line of the log or a lock's text", begun)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("number", "count"), [(signal.SIGKILL, 100), (signal.SIGTERM, 20), (signal.SIGINT, 20)])
 def test_signals_from_outside_at_random_times(bench, number, count):
-    started = time.monotonic()
+    begun = time.monotonic()
     bench.server.run(bench.data, bench.fresh())
-    whole = time.monotonic() - started
-    chance = random.Random(int(number))
-    stopped = sum(check_random(bench, chance.uniform(0.05, whole), number) for _ in range(count))
-    print(f"\n{number.name}: {stopped} of {count} runs stopped at a random moment")
+    whole = time.monotonic() - begun
+    chance = random.Random(SEED + int(number))
+    stopped = sum(bench.each(check_random, [(chance.uniform(0.02, whole), number) for _ in range(count)]))
+    told(f"{number.name}: {stopped} of {count} runs stopped at a random moment", begun)
 
 
 @pytest.mark.faults
 def test_two_signals_at_every_tenth_event(bench):
-    points = range(1, len(bench.events) + 1, 10)
-    print(f"\ntwo signals at each of {len(points)} events")
-    for at in points:
-        check_signals(bench, at, signal.SIGTERM, signal.SIGINT)
+    begun, chosen = time.monotonic(), range(1 + SEED % 10, len(bench.events) + 1, 10)
+    bench.each(check_signals, [(at, signal.SIGTERM, signal.SIGINT) for at in chosen])
+    told(f"two signals at each of {len(chosen)} events", begun)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,6 +34,9 @@ TABLES: dict[str, dict[str, Any]] = {
     "export": {"targets": {"st_triplet": {}, "st_ntuple": {"negatives": 2}}},
     "evaluate": {"depth": 100},
 }
+if os.environ.get("FAULTS_CONFIGURATION"):
+    TABLES |= tomllib.loads(Path(os.environ["FAULTS_CONFIGURATION"]).read_text())
+"""Tables of the light configuration. FAULTS_CONFIGURATION is a TOML file with others in their place."""
 
 NAMES = [
     "ingest",
@@ -143,11 +148,11 @@ def runner(data: Path, workspace: Path, **changes: Any) -> Runner:
     return Runner(configuration(data, **changes), Workspace(workspace), "cpu")
 
 
-def content(workspace: Path) -> dict[str, str]:
-    """sha256 of every file that the results consist of."""
+def content(workspace: Path, until: int | None = None) -> dict[str, str]:
+    """sha256 of every file that the results, or the first of them, consist of."""
     return {
         str(path.relative_to(workspace)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for name in NAMES
+        for name in NAMES[:until]
         for path in (workspace / name).rglob("*")
         if path.is_file() and path.name != "run.json"
     }
