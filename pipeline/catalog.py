@@ -187,12 +187,7 @@ def build(database: Path, entries: Sequence[Entry]) -> None:
     """
     import duckdb
 
-    if "?" in str(database.resolve()):
-        raise ConfigError(
-            "DuckDB cannot keep a database at a path with a question mark",  # it puts its log at a place of its own
-            where=str(database),
-            try_="use a workspace at another path",
-        )
+    check(database.parent)
     statements = list(_statements(entries))
     try:
         with TemporaryDirectory(prefix=f".{database.name}-", dir=database.parent) as folder:
@@ -216,6 +211,30 @@ def build(database: Path, entries: Sequence[Entry]) -> None:
         raise ArtefactError("the catalog cannot be built", where=str(database), got=_first_line(error)) from None
     except OSError as error:
         raise StorageError("the catalog cannot be written", where=str(database), got=error.strerror or error) from error
+
+
+def check(place: Path) -> None:
+    """Raises ConfigError for a path below which DuckDB can keep no catalog or read no table."""
+    path = str(place.resolve())
+    if "?" in path:
+        raise ConfigError(
+            "DuckDB cannot keep a database at a path with a question mark",  # it puts its log at a place of its own
+            where=path,
+            try_="use a workspace at another path",
+        )
+    _readable(place)
+
+
+def _readable(place: Path) -> str:
+    """The path, absolute. Raises ConfigError where DuckDB cannot read it."""
+    path = str(place.resolve())
+    if "\\" in path or any(0xD800 <= ord(character) <= 0xDFFF for character in path):
+        raise ConfigError(
+            "DuckDB cannot read a path with a backslash or with bytes that are not UTF-8",
+            where=repr(path),
+            try_="use a workspace at another path",
+        )
+    return path
 
 
 def _statements(entries: Sequence[Entry]) -> Iterator[str]:
@@ -246,14 +265,7 @@ def _scan(entry: Entry) -> str:
 
 def _pattern(path: Path) -> str:
     """A path, absolute, as the pattern that matches it alone. DuckDB takes every file name for a pattern."""
-    place = str(path.resolve())
-    if "\\" in place or any(0xD800 <= ord(character) <= 0xDFFF for character in place):
-        raise ConfigError(
-            "DuckDB cannot read a path with a backslash or with bytes that are not UTF-8",
-            where=repr(place),
-            try_="use a workspace at another path",
-        )
-    return re.sub(r"[\[*?]", r"[\g<0>]", place)
+    return re.sub(r"[\[*?]", r"[\g<0>]", _readable(path))
 
 
 def _literal(text: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from stages.errors import StorageError
 from stages.spec import Bar
@@ -54,12 +56,28 @@ def bar(says: str, total: int) -> Iterator[Bar]:
         yield _Bar()
 
 
+class _LogFile(logging.StreamHandler[TextIO]):
+    """The lines of `logs/hardrock.log`."""
+
+
+def _append(path: Path) -> TextIO:
+    """The log, open at its end. A link is refused, and so is a folder that is a link: the log of a workspace lies in it."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.fdopen(os.open(path.name, flags, 0o644, dir_fd=folder), "a", encoding="utf-8")
+    finally:
+        os.close(folder)
+
+
 def start_logging(root: Path) -> None:
     """Lines for the person on standard error, the same with times in `logs/hardrock.log` of the workspace."""
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
     for handler in list(LOG.handlers):
         LOG.removeHandler(handler)
+        if isinstance(handler, _LogFile):
+            handler.stream.close()
         handler.close()
     logging.raiseExceptions = False  # a log on a full disk loses its line; what refuses to be stored says so itself
     screen = logging.StreamHandler(sys.stderr)
@@ -68,7 +86,7 @@ def start_logging(root: Path) -> None:
     path = root / "logs" / "hardrock.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, encoding="utf-8")
+        file = _LogFile(_append(path))
     except OSError as error:
         raise StorageError(
             f"cannot write {path}", got=error.strerror or error, try_="choose another WORKSPACE"

@@ -189,6 +189,8 @@ class Runner:
             for part in local.run(plan.module(node.stage), config, inputs, context):
                 parts.setdefault(part.shard, []).append(building.store(part))
                 if part.last:
+                    for source in inputs.values():
+                        cast(TableSource | FileSource, source).recheck()
                     done[part.shard] = merge(parts.pop(part.shard))
                     building.record(part.shard, done[part.shard])
 

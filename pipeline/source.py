@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,30 @@ def check(folder: Path, stored: Stored) -> Path:
     path = folder / stored.file
     if (path, stored.sha256) in _checked:
         return path
-    mend = f"remove {folder} so that the stage runs again"
     if not path.is_file():
+        mend = f"remove {folder} so that the stage runs again"
         raise ArtefactError("a file of the workspace is missing", where=str(path), try_=mend)
     size = path.stat().st_size
     if size != stored.bytes:
-        raise ArtefactError(
-            "a file of the workspace is damaged", where=str(path), got=f"{size} bytes, not {stored.bytes}", try_=mend
-        )
+        raise _damaged(folder, path, f"{size} bytes, not {stored.bytes}")
     found = sha256(path)
     if found != stored.sha256:
-        raise ArtefactError(
-            "a file of the workspace is damaged", where=str(path), got=f"sha256 {found}, not {stored.sha256}", try_=mend
-        )
+        raise _damaged(folder, path, f"sha256 {found}, not {stored.sha256}")
     _checked.add((path, stored.sha256))
     return path
+
+
+def _damaged(folder: Path, path: Path, got: object) -> ArtefactError:
+    mend = f"remove {folder} so that the stage runs again"
+    return ArtefactError("a file of the workspace is damaged", where=str(path), got=got, try_=mend)
+
+
+def _recheck(folder: Path, stored: Stored) -> None:
+    """Raises ArtefactError when a file that was checked has another size by now: the end of a map of it then reads as zeros."""
+    path = folder / stored.file
+    if (path, stored.sha256) in _checked and (size := path.stat().st_size if path.is_file() else 0) != stored.bytes:
+        _checked.discard((path, stored.sha256))
+        raise _damaged(folder, path, f"{size} bytes, not {stored.bytes}, after it was read")
 
 
 class FileSource:
@@ -50,6 +60,10 @@ class FileSource:
         for stored in self._manifest.record.files[self._name]:
             check(self._folder, stored)
         return self._folder / self._name
+
+    def recheck(self) -> None:
+        for stored in self._manifest.record.files[self._name]:
+            _recheck(self._folder, stored)
 
 
 class TableSource:
@@ -82,17 +96,37 @@ class TableSource:
             return (schema if columns is None else pa.schema([schema.field(c) for c in columns])).empty_table()
         tables = []
         for stored in chosen:
-            with self._open(stored) as file:
+            with self._open(stored) as file, self._reading(stored):
                 tables.append(file.read(columns=_listed(columns)))
         return pa.concat_tables(tables)
 
     def batches(self, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         for stored in self._stored:
             with self._open(stored) as file:
-                yield from file.iter_batches(batch_size=rows, columns=_listed(columns))
+                batches = file.iter_batches(batch_size=rows, columns=_listed(columns))
+                while True:
+                    with self._reading(stored):
+                        batch = next(batches, None)
+                    if batch is None:
+                        break
+                    yield batch
 
     def path(self) -> Path:
         return self._folder
+
+    def recheck(self) -> None:
+        for stored in self._stored:
+            _recheck(self._folder, stored)
+
+    @contextmanager
+    def _reading(self, stored: Stored) -> Iterator[None]:
+        """A file that was whole when it was opened, and is not any more."""
+        try:
+            yield
+        except (pa.ArrowCancelled, MemoryError):
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(self._folder, self._folder / stored.file, f"{error}, while it was read") from None
 
     def _open(self, stored: Stored) -> pq.ParquetFile:
         path = check(self._folder, stored)

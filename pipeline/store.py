@@ -35,7 +35,7 @@ OLD = ".old"
 
 _CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE)
 
-REFUSALS = (*(os.strerror(code) for code in _CODES), "PytorchStreamWriter failed")
+REFUSALS = (*(os.strerror(code) for code in _CODES), "PytorchStreamWriter failed", "inline_container.cc")
 """What C++ writers say when the file system refuses. FAISS, safetensors and torch raise no OSError."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from pipeline import truncation
 from stages.errors import HardrockError, ResourceError, StorageError
 
 
@@ -36,6 +37,7 @@ def guarded(command: Callable[[], Any]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    truncation.install()
     try:
         command()
     except HardrockError as error:

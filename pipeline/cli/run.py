@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pipeline import plan
+from pipeline.catalog import check
 from pipeline.cli import STAGES, options
 from pipeline.cli.session import runner
 from pipeline.lock import locked
@@ -22,8 +23,10 @@ from stages.errors import ConfigError
 def bring(made: Runner, choose: Callable[[list[Node]], set[Node]], more: int = 0) -> None:
     """Runs the chosen nodes and what they need, under the workspace's lock, and brings the catalog up to date.
 
+    Raises ConfigError at once for a workspace whose path no catalog can have.
     `more` rounds are added to those that are there.
     """
+    check(made.workspace.root)
     with locked(made.workspace.root):
         start_logging(made.workspace.root)
         made.workspace.recover()

@@ -179,7 +179,7 @@ def _columnar(file: File, kind: str) -> Iterator[_Columnar]:
                 table = stack.enter_context(pq.ParquetFile(file.path))
                 found = _Columnar(table.schema_arrow, lambda names: table.iter_batches(batch_size=8192, columns=names))
             else:
-                stream = pa.ipc.open_stream(stack.enter_context(pa.memory_map(str(file.path))))
+                stream = pa.ipc.open_stream(stack.enter_context(pa.OSFile(str(file.path))))
                 found = _Columnar(stream.schema, lambda names: (batch.select(names) for batch in stream))
         except (pa.ArrowException, OSError) as error:
             what = f"the {kind.capitalize()} file cannot be read"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from contextlib import suppress
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults import events, world
+from tests.faults import events, measure, world
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,16 +35,19 @@ class Ended:
 class Server:
     """Runs of the light pipeline in processes of their own, without the time that imports take."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int = 1) -> None:
         self.folder = folder
         (folder / "warm").mkdir()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.server", str(folder / "warm")], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)},
         )  # fmt: skip
 
     def run(self, data: Path, workspace: Path, **what: Any) -> Ended:
-        """One run. `what`: do = kill | refuse | signal | power, at = number of the event, and what that needs; until = nodes."""
+        """One run. `what`: do = kill | refuse | signal | power, at = number of the event, and what that needs; until = nodes.
+
+        limit = the largest file in bytes, measure = where what a stage holds is written after each shard.
+        """
         assert self.process.stdin
         assert self.process.stdout
         order = {"data": str(data), "workspace": str(workspace), "out": str(self.folder / "out"), **what}
@@ -77,6 +83,12 @@ def _child(order: dict[str, Any]) -> int:
     counter = events.Counter(workspace, order.get("at", -1), act)
     if "do" in order:
         events.install(counter, synced)
+    if "tmp" in order:
+        tempfile.tempdir = order["tmp"]
+    if "limit" in order:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], resource.RLIM_INFINITY))
+    if "measure" in order:
+        measure.install(Path(order["measure"]))
     changes, until = order.get("changes", {}), order.get("until")
     code = guarded(lambda: bring(world.runner(Path(order["data"]), workspace, **changes), lambda all: set(all[:until])))
     with os.fdopen(os.open(order["out"] + ".events", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
@@ -100,6 +112,7 @@ def _warm(folder: Path) -> None:
     for name in said.read_text().split("\n"):
         with suppress(ImportError):
             importlib.import_module(name)
+    gc.freeze()  # what is there stays: forked processes neither look through it nor copy it
 
 
 def _serve() -> None:

@@ -113,8 +113,8 @@ def lighten(put: Callable[[Any, str, Any], None] = setattr) -> None:
     put(environment, "versions", dict)
 
 
-def write_data(folder: Path) -> Path:
-    """A BEIR folder of 14 documents and 9 queries."""
+def write_data(folder: Path, train: int = 5) -> Path:
+    """A BEIR folder of 14 documents and 9 queries, or of as many as it takes for `train` to train with."""
     words = ["femur", "tibia", "skull", "rib", "wrist", "ankle", "pelvis"]
     folder.joinpath("qrels").mkdir(parents=True)
     documents = [
@@ -122,16 +122,20 @@ def write_data(folder: Path) -> Path:
         for i, word in enumerate(words)
         for k, kind in enumerate(("fracture", "burn"))
     ]
-    queries = [{"_id": f"q{i}", "text": f"{('broken', 'burnt')[i % 2]} {words[i % 7]}"} for i in range(9)]
+    queries = [{"_id": f"q{i}", "text": f"{('broken', 'burnt')[i % 2]} {words[i % 7]}"} for i in range(train + 4)]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(d) + "\n" for d in documents))
     (folder / "queries.jsonl").write_text("".join(json.dumps(q) + "\n" for q in queries))
-    for split, numbers in {"train": range(5), "dev": range(5, 7), "test": range(7, 9)}.items():
+    for split, numbers in {
+        "train": range(train),
+        "dev": range(train, train + 2),
+        "test": range(train + 2, train + 4),
+    }.items():
         rows = [f"q{i}\td{i % 7}{i % 2}\t1" for i in numbers]
         (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows]) + "\n")
     return folder
 
 
-def configuration(data: Path, **changes: Any) -> config.Configuration:
+def configuration(data: Path, rounds: int = 1, **changes: Any) -> config.Configuration:
     """The light configuration; `changes` are whole tables."""
     encoder = Hashed()
     tables = {**TABLES, "ingest": {"dataset": {"name": "beir", "path": str(data)}}, **changes}
@@ -141,11 +145,11 @@ def configuration(data: Path, **changes: Any) -> config.Configuration:
         )
         for s in plan.STAGES
     }
-    return config.Configuration(data, 1, stages)
+    return config.Configuration(data, rounds, stages)
 
 
-def runner(data: Path, workspace: Path, **changes: Any) -> Runner:
-    return Runner(configuration(data, **changes), Workspace(workspace), "cpu")
+def runner(data: Path, workspace: Path, ignore_space: bool = False, **changes: Any) -> Runner:
+    return Runner(configuration(data, **changes), Workspace(workspace), "cpu", ignore_space)
 
 
 def content(workspace: Path, until: int | None = None) -> dict[str, str]:
