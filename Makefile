@@ -13,7 +13,7 @@ export HARDROCK_LIMIT := $(LIMIT)
 STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate guard report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults lint bench bench-mining bench-train sql clean
+.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz lint bench bench-mining bench-train sql clean
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -72,8 +72,11 @@ sql: setup ## a DuckDB prompt over the workspace
 test: setup ## all tests
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
 
-test-faults: setup ## thousands of kills, damages and refusals of the disk
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -s tests/faults
+test-faults: setup ## thousands of kills, damages and refusals of the disk; SEED=2 FAULTS=tests/faults/second.toml
+	@FAULTS_SEED=$(SEED) FAULTS_CONFIGURATION=$(FAULTS) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -s tests/faults
+
+fuzz: setup ## changed inputs for every reader of a data set; SECONDS=60 SEED=2 READERS="beir trec"
+	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) FUZZ_READERS="$(READERS)" $(BIN)/python -m pytest -m fuzz -s tests/fuzz
 
 lint: setup ## style, types and the import floors
 	@$(BIN)/ruff check .

@@ -62,7 +62,7 @@ class FileSource:
         return self._folder / self._name
 
     def recheck(self) -> None:
-        for stored in self._manifest.record.files[self._name]:
+        for stored in self._manifest.record.files.get(self._name, ()):  # an input may be absent
             _recheck(self._folder, stored)
 
 

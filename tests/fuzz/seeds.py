@@ -1,0 +1,106 @@
+"""A small valid data set for each reader, often several: what its changes begin from."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.fuzz.mutations import Files
+from tests.stages.data import CORPUS, QUERIES, TRAIN, jsonl
+from tests.stages.datasets import test_corpus, test_examples, test_icd10cm
+from tests.stages.datasets import test_repositories as repositories
+from tests.stages.datasets.test_examples import BREAD, DOCS, IDS, PASSAGES, QUESTION, SOUP
+
+Seed = tuple[Files, dict[str, Any]]
+"""Files by name, and the fields of the data set; `path` is added: the folder, or the one file where the name is in `FILE`."""
+
+FILE = "file"
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+def arrow(rows: list[dict[str, Any]]) -> bytes:
+    table, sink = pa.Table.from_pylist(rows), io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+PAIRS = [{"anchor": "a", "positive": "b"}, {"anchor": "c", "positive": "d"}]
+LISTS = [{"query": "bread", "pos": ["wheat"], "neg": ["stone"]}]
+CARD = b"---\nconfigs:\n- config_name: one\n  data_files: one/*.parquet\n- config_name: two\n  data_files:\n  - split: train\n    path: two/*\n---\n# A set\n"
+TREE = {"corpus": repositories.CORPUS, "queries": repositories.QUERIES, "qrels/test": repositories.QRELS}
+
+SEEDS: dict[str, list[Seed]] = {
+    "beir": [
+        ({"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels/train.tsv": TRAIN}, {}),
+        ({"corpus.jsonl.gz": gzip.compress(CORPUS), "queries.jsonl": QUERIES, "qrels/train.tsv": TRAIN, "qrels/test.tsv": b"q2 0 d1 1\n"}, {}),
+    ],
+    "pairs": [
+        ({"p.csv": b'anchor,positive\na,b\nc,"d\n""e"\n'}, {FILE: "p.csv"}),
+        ({"p.tsv": b"qid\tanchor\tdid\tpositive\n1\ta\t1\tb\n2\tc\t2\td\n"}, {FILE: "p.tsv", "anchor_id": "qid", "positive_id": "did"}),
+        ({"p.jsonl": jsonl(*PAIRS, {"anchor": "e", "positive": ["f", "g"]})}, {FILE: "p.jsonl"}),
+        ({"p.jsonl.gz": gzip.compress(jsonl(*PAIRS))}, {FILE: "p.jsonl.gz"}),
+        ({"p.parquet": parquet(PAIRS)}, {FILE: "p.parquet"}),
+        ({"l.csv": b"anchor,positive,label\na,p,1\na,n,0\n"}, {FILE: "l.csv", "label": "label"}),
+        ({"train.jsonl": jsonl(*PAIRS), "test.csv": b"anchor,positive\nx,y\n"}, {}),
+    ],
+    "flagembedding": [
+        ({"a.jsonl": jsonl(BREAD, SOUP, {**BREAD, "prompt": "find: ", "pos_scores": [1, 2]})}, {FILE: "a.jsonl"}),
+        ({"a.json": json.dumps([BREAD, SOUP], indent=1).encode()}, {FILE: "a.json"}),
+        ({"a.parquet": parquet(LISTS)}, {FILE: "a.parquet"}),
+    ],
+    "tevatron": [
+        ({"a.jsonl": jsonl(PASSAGES)}, {FILE: "a.jsonl"}),
+        ({"b.parquet": parquet([PASSAGES])}, {FILE: "b.parquet"}),
+        ({"corpus/corpus.jsonl": jsonl(*DOCS), "data/train.jsonl": jsonl(IDS)}, {}),
+        ({"a.jsonl": jsonl({"query": "bread", "positives": ["wheat"], "negatives": ["stone"]})}, {FILE: "a.jsonl"}),
+    ],
+    "dpr": [
+        ({"d.json": json.dumps([QUESTION]).encode()}, {FILE: "d.json"}),
+        ({"d.json": jsonl(QUESTION, QUESTION)}, {FILE: "d.json"}),
+        ({"d.json.gz": gzip.compress(json.dumps([QUESTION], indent=2).encode())}, {FILE: "d.json.gz"}),
+        ({"train.json": json.dumps([QUESTION]).encode(), "psgs_w100.tsv": b'id\ttext\ttitle\n01\t"wheat"\tCorn\n9\tnever\tNine\n'}, {"corpus": "psgs_w100.tsv"}),
+    ],
+    "huggingface": [
+        ({"train.csv": b"query,query_id,pos,neg\nbread,0001,\"['wheat', 'rye']\",\"['stone']\"\n"}, {"anchor_id": "query_id"}),
+        ({"README.md": CARD, "one/train-0.parquet": parquet(LISTS), "two/a.parquet": parquet(LISTS)}, {"subset": "one"}),
+        ({"README.md": CARD, "one/train-0.parquet": parquet(LISTS), "two/a.jsonl": jsonl(*LISTS)}, {"subset": "two"}),
+        ({"state.json": b'{"_data_files": [{"filename": "data.arrow"}], "_split": "train"}', "dataset_info.json": b'{"features": {}}', "data.arrow": arrow(LISTS)}, {}),
+        ({"dataset_dict.json": b'{"splits": ["train"]}', "train/state.json": b'{"_data_files": [{"filename": "data.arrow"}]}', "train/data.arrow": arrow(LISTS)}, {}),
+    ],
+    "mteb": [
+        ({f"{name}.jsonl": jsonl(*rows) for name, rows in TREE.items()}, {}),
+        ({f"{name}/{name.split('/')[-1]}-00000-of-00001.parquet": parquet(rows) for name, rows in TREE.items()}, {}),
+        ({**{f"de-{name}.jsonl": jsonl(*rows) for name, rows in TREE.items()}, "de-instruction.jsonl": jsonl({"query-id": "q1", "instruction": "Find: "})}, {"subset": "de"}),
+    ],
+    "msmarco": [
+        (repositories.MSMARCO, {}),
+        (repositories.MSMARCO, {"triples": True, "fix_encoding": True}),
+        ({"msmarco-docs.tsv": b"D1\thttp://a\tTitle\tBody\n", "msmarco-doctrain-queries.tsv": b"1\tone?\n", "msmarco-doctrain-qrels.tsv": b"1 0 D1 1\n"}, {}),
+        ({"triples.train.small.tsv": b"bread\twheat\tstone\nsoup\tstock\twheat\n"}, {}),
+    ],
+    "trec": [
+        (repositories.TREC, {}),
+        ({**repositories.TREC, "topics.txt": repositories.XML}, {"topic_field": "description"}),
+        ({**repositories.TREC, "topics.txt": b"301\tone: two\n302\tPolio\n"}, {}),
+        ({"collection.tsv": b"FT-1\tfirst\nFT-2\tsecond\n", "topics.txt": repositories.SGML, "qrels.txt": b"301 FT-1 1\n"}, {}),
+    ],
+    "corpus": [
+        ({"c.jsonl": jsonl(*test_corpus.TEXTS)}, {FILE: "c.jsonl", "views": {"title": {}}}),
+        ({"c.csv": b"id,title,text\na,Red fox,It hunts mice in the snow.\nb,Green tea,Water that boils.\n"}, {FILE: "c.csv", "views": {"title": {}}}),
+        ({"c.parquet": parquet(test_corpus.TEXTS)}, {FILE: "c.parquet", "views": {"title": {}}}),
+    ],
+    "icd10cm": [({"data/icd10c-tabular-X.xml": test_icd10cm.XML.encode()}, {})],
+}  # fmt: skip
+
+assert test_examples
