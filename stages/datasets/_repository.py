@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -11,6 +13,7 @@ from stages.datasets._examples import split_in
 from stages.datasets._helpers import File
 from stages.datasets._tables import ALL_FORMATS, SIDECARS, kind_of
 from stages.errors import ConfigError, InputError, ResourceError, suggestion
+from stages.records import shown
 
 Splits = dict[str, list[File]]
 
@@ -39,7 +42,7 @@ def configurations(folder: Path) -> dict[str, Splits]:
     if folder.is_file():
         return {"default": {"train": [File(folder.name, folder)]}}
     if (folder / "dataset_dict.json").is_file():
-        names = _json(folder / "dataset_dict.json").get("splits", [])
+        names = _names(folder / "dataset_dict.json", "splits", lambda value: value)
         return {"default": {name: _saved(folder, f"{name}/") for name in names}}
     if (folder / "state.json").is_file():
         return {"default": {"train": _saved(folder, "")}}
@@ -60,7 +63,7 @@ def choose(found: Mapping[str, Any], name: str | None, what: str, where: str) ->
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             "the file cannot be read as JSON", where=str(path), got=str(error), try_="save it again"
         ) from None
@@ -68,8 +71,29 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _saved(folder: Path, inner: str) -> list[File]:
-    state = _json(folder / inner / "state.json")
-    return [File(f"{inner}{f['filename']}", folder / inner / f["filename"]) for f in state.get("_data_files", [])]
+    names = _names(folder / inner / "state.json", "_data_files", lambda value: value["filename"])
+    return [File(f"{inner}{name}", folder / inner / name) for name in names]
+
+
+def _names(path: Path, key: str, name_of: Callable[[Any], Any]) -> list[str]:
+    """The names of files or folders that a JSON file of `datasets` lists, all of them beside it. Raises InputError."""
+    given = _json(path).get(key)
+    try:
+        names = [name_of(value) for value in given]  # type: ignore[union-attr]
+    except (KeyError, TypeError, IndexError):
+        names = []
+    if not names or not all(isinstance(name, str) and _inside(name) for name in names):
+        raise InputError(
+            "the file does not list the data files beside it", where=f"{path}, {key!r}", got=shown(str(given)), try_="save it again"
+        )  # fmt: skip
+    return names
+
+
+def _inside(name: str) -> bool:
+    """Whether a relative path stays below its folder, and can be one."""
+    path = PurePath(name)
+    possible = "\0" not in name and not any(0xD800 <= ord(c) <= 0xDFFF for c in name)
+    return bool(name.strip()) and possible and not path.is_absolute() and ".." not in path.parts
 
 
 def _card(folder: Path) -> list[dict[str, Any]]:
@@ -91,14 +115,15 @@ def _card(folder: Path) -> list[dict[str, Any]]:
 
 def _listed(folder: Path, config: Mapping[str, Any]) -> Splits:
     given = config["data_files"]
-    parts = (
-        given
-        if isinstance(given, list) and given and isinstance(given[0], dict)
-        else [{"split": "train", "path": given}]
-    )
+    several = isinstance(given, list) and bool(given) and isinstance(given[0], dict)
+    parts = given if several else [{"split": "train", "path": given}]
     found: Splits = {}
     for part in parts:
-        paths = part["path"] if isinstance(part["path"], list) else [part["path"]]
+        paths = part.get("path") if isinstance(part, dict) and "split" in part else None
+        paths = paths if isinstance(paths, list) else [paths]
+        if not all(isinstance(path, str) and path for path in paths):
+            raise InputError("the card's data_files are neither paths nor split and path", where=str(folder / "README.md"),
+                             got=shown(str(part)), try_="mend the card")  # fmt: skip
         matched = {
             p for pattern in paths for p in _matching(folder, f"{config.get('data_dir', '')}/{pattern}".lstrip("/"))
         }
@@ -115,7 +140,8 @@ def _matching(folder: Path, pattern: str) -> Iterator[Path]:
     if (folder / pattern).is_file():
         yield folder / pattern
     else:
-        yield from (p for p in folder.glob(pattern) if p.is_file())
+        with suppress(ValueError, NotImplementedError, re.error):  # what cannot be a pattern matches nothing
+            yield from (p for p in folder.glob(pattern) if p.is_file())
 
 
 def _file(folder: Path, path: Path) -> File:
