@@ -81,7 +81,7 @@ class Wrong(NamedTuple):
 
 def stable_hash(key: str) -> int:
     """A 64-bit hash, 0 to 2**64 - 1, the same on every machine: what chooses parts and splits."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def split_of(key: str, dev: float = 0.1, test: float = 0.2) -> str:

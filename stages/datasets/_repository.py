@@ -106,7 +106,7 @@ def _card(folder: Path) -> list[dict[str, Any]]:
 
     try:
         head = yaml.safe_load(text.split("\n---", 1)[0].removeprefix("---"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError("the head of the card is not YAML", where=str(path), got=str(error).split("\n")[0],
                          try_="mend it, or take it out") from None  # fmt: skip
     listed = head.get("configs") if isinstance(head, dict) else None

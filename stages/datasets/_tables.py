@@ -181,9 +181,13 @@ def _columnar(file: File, kind: str) -> Iterator[_Columnar]:
             else:
                 stream = pa.ipc.open_stream(stack.enter_context(pa.OSFile(str(file.path))))
                 found = _Columnar(stream.schema, lambda names: (batch.select(names) for batch in stream))
-        except (pa.ArrowException, OSError) as error:
+            names = list(found.schema.names)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             what = f"the {kind.capitalize()} file cannot be read"
             raise InputError(what, where=str(file.path), got=shown(str(error)), try_="write it again") from None
+        if twice := [name for name in names if names.count(name) > 1]:
+            what = f"the column {shown(twice[0])!r} occurs twice"
+            raise InputError(what, where=str(file.path), try_="give each column its own name")
         yield found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from stages.datasets._helpers import File, lines, utf8_fault
 from stages.records import Fault, Query
@@ -64,7 +65,7 @@ def _parts(topic: str) -> dict[str, str]:
     """The text of each known tag, up to the next one, without its label and with single blanks."""
     tags = [tag for tag in _TAG.finditer(topic) if tag[2].lower() in _TAGS]
     found: dict[str, str] = {}
-    for tag, after in zip(tags, [*tags[1:], None], strict=True):
+    for tag, after in zip_longest(tags, tags[1:]):
         if not tag[1]:
             text = topic[tag.end() : after.start() if after else None]
             found.setdefault(_TAGS[tag[2].lower()], " ".join(_LABEL.sub("", text).split()))

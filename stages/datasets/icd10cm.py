@@ -8,6 +8,7 @@ list that the CDC publishes; the package itself is not imported, as its interfac
 from __future__ import annotations
 
 import hashlib
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -20,7 +21,7 @@ from pydantic import Field, field_validator
 from stages.datasets._guess import Guess
 from stages.datasets._helpers import File, digest
 from stages.errors import InputError, ResourceError
-from stages.records import Document, Judgement, Query, split_of
+from stages.records import Document, Judgement, Query, shown, split_of
 from stages.registry import Member
 from stages.text import normalise
 
@@ -140,12 +141,21 @@ class Icd10cm(Member):
             line, column = error.position
             where = f"{self._file.path} line {line}, column {column}"
             raise InputError("broken XML", where=where, got=str(error), try_=f"{_INSTALL} --force-reinstall") from None
+        except (LookupError, ValueError) as error:  # an encoding that is not known, or none
+            where = f"{self._file.path} line 1"
+            raise InputError("broken XML", where=where, got=str(error), try_=f"{_INSTALL} --force-reinstall") from None
         return tuple(
             code
             for chapter in root.iter("chapter")
             for category in chapter.iterfind("section/diag")
-            for code in _walk(category, int(chapter.findtext("name", "0")), None)
+            for code in _walk(category, self._number(chapter), None)
         )
+
+    def _number(self, chapter: ET.Element) -> int:
+        name = chapter.findtext("name", "0")
+        if not re.fullmatch(r"\s*[0-9]{1,3}\s*", name):
+            raise InputError("a chapter without a number", where=str(self._file.path), got=shown(name), try_=f"{_INSTALL} --force-reinstall")  # fmt: skip
+        return int(name)
 
     @cached_property
     def _phrases(self) -> tuple[Phrase, ...]:

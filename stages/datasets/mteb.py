@@ -120,9 +120,8 @@ class Mteb(Member):
 
     def queries(self) -> Iterator[Query | Fault | Note]:
         told = _all(self._role("instruction", optional=True), ("query-id", "instruction"))
-        prompts = {
-            item[1].get("query-id"): item[1].get("instruction") for _, item in told if not isinstance(item, Fault)
-        }
+        rows = (item[1] for _, item in told if not isinstance(item, Fault))
+        prompts = {key: row.get("instruction") for row in rows if isinstance(key := row.get("query-id"), str)}
         if any("top_ranked" in name for name in self._configurations):
             yield Note("top_ranked is not read: candidates are mined; a run can be given to the stage mine")
         for file, item in _all(self._role("queries"), ("_id", "id", "text", "instruction")):
@@ -132,7 +131,8 @@ class Mteb(Member):
             line, row = item
             try:
                 key = _key(row)
-                yield Query(file.name, line, key, row["text"], row.get("instruction") or prompts.get(key))
+                prompt = prompts.get(key) if isinstance(key, str) else None
+                yield Query(file.name, line, key, row["text"], row.get("instruction") or prompt)
             except KeyError as error:
                 yield missing_key(file, line, dict(row), error.args[0], "_id")
 

@@ -134,12 +134,13 @@ def _table(data: bytes) -> tuple[pa.Table, bool]:
 def _columns(chance: Random, data: bytes) -> bytes:
     try:
         table, parquet = _table(data)
-    except (pa.ArrowException, OSError):
+        names, rows = table.column_names, table.num_rows
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return _flip(chance, data)
-    if not table.num_columns:
+    if not names:
         return b""
-    at = chance.randrange(table.num_columns)
-    name, rows = table.column_names[at], table.num_rows
+    at = chance.randrange(len(names))
+    name = names[at]
     what = chance.randrange(6)
     try:
         if what == 0:
