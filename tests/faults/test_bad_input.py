@@ -15,7 +15,7 @@ from tests.stages.data import CORPUS, QUERIES, TRAIN, beir, read, read_pairs
 from tests.stages.datasets.test_pairs import BAD_PAIRS
 from tests.stages.test_ingest import BAD_ROWS
 
-QUARANTINE = {"on_bad_row": "quarantine", "missing_judgements_allowed": 0}
+QUARANTINE = {"on_bad_row": "quarantine", "missing_judgements_allowed": 3}
 
 
 def test_there_are_enough_fixtures():
@@ -76,8 +76,6 @@ EVERY = [
     *((f"pairs {i}", _pairs(name, content, fields)) for i, (name, content, fields, _) in enumerate(BAD_PAIRS)),
     *((case.name, _own(case)) for case in OWN),
 ]
-WHOLE = {"missing document", "missing query"}
-"""Judgements of what is not there are no bad rows: they stop the run beyond the number that is allowed."""
 
 
 def test_rows_in_are_rows_out_and_rows_rejected(tmp_path):
@@ -100,5 +98,5 @@ def test_rows_in_are_rows_out_and_rows_rejected(tmp_path):
         conserved += 1
     print(f"\nrows of {conserved} fixtures are conserved, {len(refused)} are refused whole")
     assert conserved + len(refused) == ALL
-    assert [name for name in refused if name in {name for name, *_ in BAD_ROWS} - WHOLE] == []
+    assert [name for name in refused if name in {name for name, *_ in BAD_ROWS}] == []
     assert [name for name in refused if name.startswith("pairs ") and name[6:].isdigit()] == []
