@@ -13,7 +13,7 @@ export HARDROCK_LIMIT := $(LIMIT)
 STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate guard report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults lint bench bench-mining bench-train sql clean
+.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults lint bench bench-mining bench-train bench-ingest test-exports sql clean
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -86,6 +86,9 @@ bench: setup ## mining against its peers, small, about a minute
 
 bench-mining: setup ## mining against its peers, side by side; BENCH="--queries 20000 --documents 100000"
 	@$(BIN)/python -m benchmarks.mining $(BENCH)
+
+bench-ingest: setup ## a corpus of ROWS rows goes in under a memory limit; ROWS=1000000
+	@$(BIN)/python -m benchmarks.ingest --rows $(or $(ROWS),1000000)
 
 bench-train: setup ## training against sentence-transformers' trainer, side by side; BENCH="--steps 20 --batch 64"
 	@$(BIN)/python -m benchmarks.training $(BENCH)
