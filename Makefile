@@ -75,6 +75,9 @@ test: setup ## all tests
 test-faults: setup ## thousands of kills, damages and refusals of the disk
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -s tests/faults
 
+test-exports: setup ## exports through PyLate, ms-swift and NeMo Automodel, each in an environment of its own
+	@$(BIN)/python -m tests.exports $(EXPORTS)
+
 lint: setup ## style, types and the import floors
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

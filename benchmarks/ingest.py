@@ -39,11 +39,14 @@ PACE = 0.2  # seconds between two looks at the process
 def generate(folder: Path, rows: int) -> int:
     """A BEIR folder with `rows` documents of about 60 words, as `corpus.jsonl.gz`; returns the bytes before packing."""
     chance, size = random.Random(13), 0
+    bodies = [
+        " ".join(chance.choices(WORDS, k=60)) for _ in range(4_096)
+    ]  # the number in front makes each text its own
     (folder / "qrels").mkdir(parents=True)
     with gzip.open(folder / "corpus.jsonl.gz", "wt", encoding="utf-8", compresslevel=1) as file:
         for i in range(rows):
             number = i - 500 if i % 1_000 == 999 else i
-            text = f"{number} " + " ".join(chance.choices(WORDS, k=60)) + (" \u00e9\u4e2d" if i % 10 == 0 else "")
+            text = f"{number} " + bodies[i % 4_096] + (" \u00e9\u4e2d" if i % 10 == 0 else "")
             if number != i:
                 text = f"{number} the same"
             line = json.dumps({"_id": f"doc-{i}", "title": f"title {i % 97}", "text": text}, ensure_ascii=False) + "\n"
