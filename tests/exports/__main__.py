@@ -24,19 +24,19 @@ ROWS = [(q, 6 * q, 6 * q + n) for q in range(4) for n in range(1, 6)]
 ROWS_PY = Path(__file__).parent / "rows.py"
 ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pylate": (
-        ("pylate==1.6.0", "sentence-transformers==5.3.0", "transformers==5.3.0", "ujson==5.12.0", "fastkmeans==0.5.0",
-         "fast-plaid==1.4.6.2110"),
+        ("pylate==1.6.0", "sentence-transformers==5.3.0", "transformers==5.3.0", "tokenizers==0.22.2", "ujson==5.12.0", "fastkmeans==0.5.0",
+         "fast-plaid==1.4.6.2110", "httpx", "httpcore", "h11", "anyio"),
         ("pylate", "pylate_kd"),
     ),
     "ms-swift": (
         ("ms-swift==4.6.0", "datasets==4.8.4", "transformers==5.19.0", "modelscope", "peft==0.20.0", "trl==0.29.1", "dacite",
          "addict", "json-repair", "simplejson", "attrdict", "binpacking", "einops", "oss2", "rouge", "nltk",
          "importlib-metadata", "sortedcontainers", "zipp", "crcmod", "pycryptodome", "aliyun-python-sdk-core",
-         "aliyun-python-sdk-kms", "jmespath", "openai", "jiter", "distro", "sniffio"),
+         "aliyun-python-sdk-kms", "jmespath", "openai", "jiter", "distro", "sniffio", "httpx", "httpcore", "h11", "anyio"),
         ("ms_swift", "ms_swift_reranker"),
     ),
     "nemo-automodel": (
-        ("nemo-automodel==0.7.0", "transformers==5.18.0", "torchdata", "megatron-fsdp==0.5.0", "flashoptim", "torchao"),
+        ("nemo-automodel==0.7.0", "transformers==5.18.0", "torchdata", "megatron-fsdp==0.5.0", "flashoptim", "torchao", "httpx", "httpcore", "h11", "anyio", "sniffio"),
         ("nemo_automodel",),
     ),
 }  # fmt: skip
@@ -49,7 +49,8 @@ def install(folder: Path, wanted: tuple[str, ...]) -> tuple[Path, str]:
     if not (folder / "made").exists():
         venv.EnvBuilder(clear=True, with_pip=False).create(folder)
         places = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
-        Path(places["purelib"], "beneath.pth").write_text(sysconfig.get_path("purelib") + "\n", "utf-8")
+        beneath = [place for place in sys.path if place.endswith("-packages")]
+        Path(places["purelib"], "beneath.pth").write_text("\n".join(beneath) + "\n", "utf-8")
         pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
         done = subprocess.run([*pip, *wanted], capture_output=True, text=True, check=False)
         if done.returncode:
