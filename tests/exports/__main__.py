@@ -24,7 +24,7 @@ ROWS = [(q, 6 * q, 6 * q + n) for q in range(4) for n in range(1, 6)]
 ROWS_PY = Path(__file__).parent / "rows.py"
 ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pylate": (
-        ("pylate==1.6.0", "sentence-transformers==5.3.0", "transformers==5.3.0", "tokenizers==0.22.2", "ujson==5.12.0", "fastkmeans==0.5.0",
+        ("pylate==1.6.0", "sentence-transformers==5.3.0", "transformers==5.3.0", "tokenizers==0.22.2", "huggingface-hub>=1.3,<2", "datasets==4.8.4", "ujson==5.12.0", "fastkmeans==0.5.0",
          "fast-plaid==1.4.6.2110", "httpx", "httpcore", "h11", "anyio"),
         ("pylate", "pylate_kd"),
     ),
@@ -66,7 +66,10 @@ def compare(python: Path, target: str, folder: Path) -> str:
     member.write(inputs["triplets"], Texts.read(inputs["queries"], inputs["corpus"]), folder)
     done = subprocess.run([python, ROWS_PY, target, folder], capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode:
-        return "failed: " + " ".join(done.stderr.strip().split("\n")[-LINES:])[-300:]
+        missing = "ImportError" in done.stderr or "ModuleNotFoundError" in done.stderr
+        return ("skipped, does not import: " if missing else "failed: ") + " ".join(
+            done.stderr.strip().split("\n")[-LINES:]
+        )[-300:]
     rows = [json.loads(line)[1:] for line in done.stdout.split("\n") if line.startswith('["row"')]
     wanted = [
         [f"text of query {q}", [f"text of document {6 * q}"], [f"text of document {6 * q + n}" for n in range(1, 6)]]
