@@ -29,14 +29,14 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("pylate", "pylate_kd"),
     ),
     "ms-swift": (
-        ("ms-swift==4.6.0", "datasets==4.8.4", "transformers==5.19.0", "modelscope", "peft==0.20.0", "trl==0.29.1", "dacite",
+        ("ms-swift==4.6.0", "datasets==4.8.4", "transformers==5.19.0", "huggingface-hub>=1.3,<2", "pillow", "modelscope", "peft==0.20.0", "trl==0.29.1", "dacite",
          "addict", "json-repair", "simplejson", "attrdict", "binpacking", "einops", "oss2", "rouge", "nltk",
          "importlib-metadata", "sortedcontainers", "zipp", "crcmod", "pycryptodome", "aliyun-python-sdk-core",
          "aliyun-python-sdk-kms", "jmespath", "openai", "jiter", "distro", "sniffio", "httpx", "httpcore", "h11", "anyio"),
         ("ms_swift", "ms_swift_reranker"),
     ),
     "nemo-automodel": (
-        ("nemo-automodel==0.7.0", "transformers==5.18.0", "torchdata", "megatron-fsdp==0.5.0", "flashoptim", "torchao", "httpx", "httpcore", "h11", "anyio", "sniffio"),
+        ("nemo-automodel==0.7.0", "transformers==5.18.0", "huggingface-hub>=1.3,<2", "pillow", "datasets==4.8.4", "torchdata", "megatron-fsdp==0.5.0", "flashoptim", "torchao", "httpx", "httpcore", "h11", "anyio", "sniffio"),
         ("nemo_automodel",),
     ),
 }  # fmt: skip
