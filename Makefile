@@ -13,7 +13,7 @@ export HARDROCK_LIMIT := $(LIMIT)
 STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate guard report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz lint bench bench-mining bench-train sql clean
+.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports lint bench bench-mining bench-train bench-ingest sql clean
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -78,6 +78,9 @@ test-faults: setup ## thousands of kills, damages and refusals of the disk; SEED
 fuzz: setup ## changed inputs for every reader of a data set; SECONDS=60 SEED=2 READERS="beir trec"
 	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) FUZZ_READERS="$(READERS)" $(BIN)/python -m pytest -m fuzz -s tests/fuzz
 
+test-exports: setup ## exports through PyLate, ms-swift and NeMo Automodel, each in an environment of its own
+	@$(BIN)/python -m tests.exports $(EXPORTS)
+
 lint: setup ## style, types and the import floors
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -89,6 +92,9 @@ bench: setup ## mining against its peers, small, about a minute
 
 bench-mining: setup ## mining against its peers, side by side; BENCH="--queries 20000 --documents 100000"
 	@$(BIN)/python -m benchmarks.mining $(BENCH)
+
+bench-ingest: setup ## a corpus of ROWS rows goes in under a memory limit; ROWS=1000000
+	@$(BIN)/python -m benchmarks.ingest --rows $(or $(ROWS),1000000)
 
 bench-train: setup ## training against sentence-transformers' trainer, side by side; BENCH="--steps 20 --batch 64"
 	@$(BIN)/python -m benchmarks.training $(BENCH)

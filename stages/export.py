@@ -52,7 +52,7 @@ def asks(config: ExportConfig) -> tuple[str, ...]:
 
 SPEC = Spec(
     name="export",
-    version=1,
+    version=2,
     config=ExportConfig,
     inputs=("corpus", "queries", "triplets"),
     asks=asks,

@@ -44,11 +44,16 @@ class Summary:
 
 
 class Row(NamedTuple):
-    """One row as the trainer sees it. A format without positives or negatives in its rows has empty ones."""
+    """One row as the trainer sees it. What a format does not have in its rows is empty.
+
+    `labels` are its labels or scores in the order of the format, `prompt` an instruction that is beside the query.
+    """
 
     query: str
     positives: tuple[str, ...] = ()
     negatives: tuple[str, ...] = ()
+    labels: tuple[float, ...] = ()
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -298,8 +303,8 @@ def export(  # noqa: PLR0917
 ) -> Summary:
     """Runs `write` in the new `folder`, then describes in `export.json` what it wrote. Raises YieldError for no rows.
 
-    `write` counts what it leaves out and returns the rows and the data files; what it had to change in texts it counts in
-    `escaped`. `checked` gives the versions of the packages that the format was checked with.
+    `write` counts what it leaves out and returns the rows and the data files: reasons that begin with `negatives_` count
+    triplets, and together all that are not in the data. What it had to change in texts it counts in `escaped`. `checked` gives the versions of the packages that the format was checked with.
     """
     if not triplets.rows:
         raise YieldError(f"{member.name}: there are no triplets to export", try_="loosen the filters of judge")
@@ -322,6 +327,7 @@ def export(  # noqa: PLR0917
         "config": config,
         "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         "rows": summary.rows,
+        "triplets": triplets.rows,
         "left_out": summary.left_out,
         "escaped": summary.escaped,
         "files": {name: _described(folder / name) for name in (*files, "ids.parquet")},

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from stages.errors import ArtefactError
 from stages.exporters._common import Row, RowGroups, Texts, id_fields
+from stages.exporters._rows import loaded
 from stages.spec import Source
+from stages.text import join_title
 
 CORPUS = pa.schema([("_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
 QUERIES = pa.schema([("_id", pa.string()), ("text", pa.string())])
@@ -68,11 +72,48 @@ def write_parquet(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> 
     return rows
 
 
-def wanted(texts: Texts, folder: Path) -> Iterator[Row]:
-    """The rows that `ids.parquet` of qrels calls for."""
-    import pyarrow.parquet as pq
+def wanted(texts: Texts) -> Iterator[Row]:
+    """A row for each judgement, as the qrels have them, split by split."""
+    for _, query, doc, score in _judged(texts):
+        pairs = zip(texts.anchors(query, False).to_pylist(), texts.documents(doc).to_pylist(), score, strict=True)
+        yield from (Row(asked, (found,), (), (relevance,)) for asked, found, relevance in pairs)
 
-    for batch in pq.ParquetFile(folder / "ids.parquet").iter_batches():
-        query, doc = (batch.column(name).to_numpy() for name in ("query_row", "positive_row"))
-        pairs = zip(texts.anchors(query, False).to_pylist(), texts.documents(doc).to_pylist(), strict=True)
-        yield from (Row(asked, (found,)) for asked, found in pairs)
+
+def complete(name: str, texts: Texts, folder: Path) -> str:
+    """Raises ArtefactError unless `ids.parquet` has every judgement, in order and once."""
+    wanted = [
+        (texts.query_ids[q].as_py(), texts.doc_ids[d].as_py(), q, d)
+        for _, query, doc, _ in _judged(texts)
+        for q, d in zip(query.tolist(), doc.tolist(), strict=True)
+    ]
+    table = pq.read_table(folder / "ids.parquet")
+    found = list(zip(*(table.column(one).to_pylist() for one in IDS.names), strict=True))
+    if found != wanted:
+        at = next(
+            (i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted))
+        )
+        raise ArtefactError(
+            f"{name}: the judgements are not those of the qrels",
+            where=f"{folder / 'ids.parquet'}, row {at}",
+            got=f"{len(found):,} of {len(wanted):,}",
+            try_="hardrock export again; when it stays so, please report it",
+        )
+    return f"all {len(wanted):,} judgements"
+
+
+def _judged(texts: Texts) -> Iterator[tuple[str, np.ndarray, np.ndarray, list[int]]]:
+    """Split, query rows, document rows and relevance, in the order in which they are written."""
+    for split in splits(texts.more["qrels"]):
+        for batch in texts.more["qrels"].batches(("query_row", "doc_row", "relevance", "split")):
+            kept = pa.Table.from_batches([batch])
+            kept = kept.filter(pa.array([one == split for one in kept.column("split").to_pylist()], pa.bool_()))
+            if kept.num_rows:
+                rows = (kept.column(name).to_numpy() for name in ("query_row", "doc_row"))
+                yield split, *rows, kept.column("relevance").to_pylist()
+
+
+def whole(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Every document, titles joined, and every query."""
+    for kind, place in (("document", "corpus"), ("query", "queries")):
+        for row in loaded("parquet", *sorted((folder / place).glob("*.parquet"))):
+            yield kind, row["_id"], join_title(row.get("title"), row["text"])

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from stages.errors import InputError
@@ -43,6 +44,11 @@ class Document(NamedTuple):
     score: float | None
     rank: int | None
 
+    @property
+    def finite(self) -> bool:
+        """Whether its score is known, and one that JSON can hold."""
+        return self.score is not None and math.isfinite(self.score)
+
 
 class Example(NamedTuple):
     """A query with its positives and negatives, each document once, in the order of choice."""
@@ -53,11 +59,17 @@ class Example(NamedTuple):
     prompt: str
     positives: tuple[Document, ...]
     negatives: tuple[Document, ...]
+    triplets: tuple[tuple[int, int], ...]  # rows of positive and negative of all triplets that it comes from
 
     @property
     def scored(self) -> bool:
         """Whether every document has a score that JSON can hold."""
-        return all(d.score is not None and math.isfinite(d.score) for d in (*self.positives, *self.negatives))
+        return all(d.finite for d in (*self.positives, *self.negatives))
+
+    def missing(self, *kept: Document) -> int:
+        """How many of its triplets are not wholly among these documents."""
+        rows = {document.row for document in kept}
+        return sum(p not in rows or n not in rows for p, n in self.triplets)
 
     def ids(self) -> dict[str, Any]:
         """Its row of `ids.parquet`."""
@@ -74,11 +86,12 @@ def examples(triplets: Source, texts: Texts, left_out: Counter[str], per_pair: b
         names = texts.query_ids.take(pa.array(query)).to_pylist()
         asked, prompts = texts.anchors(query, prompts=False).to_pylist(), texts.own_prompts(query)
         positives, negatives = (_documents(table, texts, kind) for kind in ("positive", "negative"))
+        pairs = list(zip(*(table.column(f"{kind}_row").to_pylist() for kind in ("positive", "negative")), strict=True))
         found = []
         for i, (start, stop) in enumerate(pairwise(bounds)):
             pos, neg = (_firsts(many[start:stop]) for many in (positives, negatives))
             left_out["repeated_negatives"] += int(stop - start) - len(neg)
-            found.append(Example(names[i], int(query[i]), asked[i], prompts[i], pos, neg))
+            found.append(Example(names[i], int(query[i]), asked[i], prompts[i], pos, neg, tuple(pairs[start:stop])))
         yield found
 
 
@@ -134,6 +147,7 @@ def export_lines(
                 for example in batch:
                     found = line(example, left_out)
                     if found is None:
+                        left_out["negatives_of_rows_left_out"] += len(example.triplets)
                         continue
                     encoded = dumps(found).encode()
                     types.sees(found, len(encoded) + 1)
@@ -236,7 +250,20 @@ def load_columns(folder: Path) -> Iterator[Row]:
     texts = [name for name in found.column_names if name not in ("label", "score", "scores")]
     for row in found:
         query, *documents = (row[name] for name in texts)
-        yield Row(query, tuple(documents[:1]), tuple(documents[1:]))
+        label = [value for name, value in row.items() if name not in texts]
+        flat = label[0] if label and isinstance(label[0], list) else label
+        yield Row(query, tuple(documents[:1]), tuple(documents[1:]), tuple(flat))
+
+
+def scores_of(row: Mapping[str, Any]) -> tuple[float, ...]:
+    """The scores in a row of `ids.parquet`: of the positives, then of the negatives."""
+    kinds = ("positive", "negative")
+    return tuple(s for k in kinds for s in ([row[f"{k}_score"]] if f"{k}_score" in row else row[f"{k}_scores"]))
+
+
+def single(scores: Sequence[float]) -> tuple[float, ...]:
+    """The scores as float32 holds them."""
+    return tuple(float(np.float32(score)) for score in scores)
 
 
 def loaded(builder: str, *files: Path) -> Any:

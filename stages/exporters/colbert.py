@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from stages.exporters._common import Row, RowGroups, Summary, Texts
-from stages.exporters._rows import Example, Framed, export_lines
+from stages.exporters._rows import Example, Framed, export_lines, loaded, scores_of
 from stages.exporters._tsv import escape, shown
 from stages.registry import Member
 from stages.spec import Source
@@ -32,6 +32,7 @@ SCHEMA = pa.schema([("kind", pa.string()), ("number", pa.int32()), ("id", pa.str
 class Colbert(Member):
     """Lines [query, positive, negative, …], one for each query and positive, with all its negatives."""
 
+    whole: ClassVar[tuple[str, ...]] = ("document", "query")
     scores: bool = Field(
         False, description="[id, score] instead of ids, for distillation; pairs with one missing are left out"
     )
@@ -66,7 +67,20 @@ class Colbert(Member):
             for line in file:
                 query, positive, *negatives = json.loads(line)
                 numbers = [one[0] if self.scores else one for one in (positive, *negatives)]
-                yield Row(queries[query], (passages[numbers[0]],), tuple(passages[n] for n in numbers[1:]))
+                labels = tuple(one[1] for one in (positive, *negatives)) if self.scores else ()
+                yield Row(queries[query], (passages[numbers[0]],), tuple(passages[n] for n in numbers[1:]), labels)
+
+    def labels(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """The scores that a row of `ids.parquet` calls for."""
+        return scores_of(row) if self.scores else ()
+
+    def beside(self, folder: Path) -> Iterator[tuple[str, str, str]]:
+        """Every document and query, by the id that `id_map.parquet` gives to its number."""
+        from colbert.data import Collection, Queries
+
+        found = {"document": Collection(path=str(folder / COLLECTION)), "query": Queries(path=str(folder / QUERIES))}
+        for row in loaded("parquet", folder / MAP):
+            yield row["kind"], row["id"], found[row["kind"]][row["number"]]
 
 
 def _texts(texts: Texts, folder: Path, escaped: Counter[str]) -> tuple[str, ...]:

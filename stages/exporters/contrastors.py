@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export
 from stages.exporters._gzip import Shards, zipped
-from stages.exporters._rows import IDS, Example, examples
+from stages.exporters._rows import IDS, Example, examples, scores_of
 from stages.registry import Member
 from stages.spec import Source
 
@@ -67,12 +67,14 @@ class Contrastors(Member):
     def _cut(self, example: Example, left_out: Counter[str]) -> Example | None:
         if len(example.negatives) < self.negatives:
             left_out["pairs_with_too_few_negatives"] += 1
+            left_out["negatives_of_pairs_with_too_few"] += len(example.triplets)
             return None
-        left_out["negatives_beyond_those_asked_for"] += len(example.negatives) - self.negatives
         cut = example._replace(negatives=example.negatives[: self.negatives])
         if self.scores and not cut.scored:
             left_out["pairs_with_a_score_missing"] += 1
+            left_out["negatives_of_pairs_with_a_score_missing"] += len(example.triplets)
             return None
+        left_out["negatives_beyond_those_asked_for"] += example.missing(*cut.positives, *cut.negatives)
         return cut
 
     def _line(self, example: Example) -> dict[str, Any]:
@@ -118,4 +120,9 @@ class Contrastors(Member):
                     start, stop = ends[str(i)]
                     file.seek(start)
                     row = json.loads(file.read(stop - start))
-                    yield Row(row["query"], (row["document"],), tuple(row["negatives"]))
+                    labels = (row["document_score"], *row["negatives_scores"]) if self.scores else ()
+                    yield Row(row["query"], (row["document"],), tuple(row["negatives"]), labels)
+
+    def labels(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """The scores that a row of `ids.parquet` calls for."""
+        return scores_of(row) if self.scores else ()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import Document, Example, Framed, export_lines
+from stages.exporters._rows import Document, Example, Framed, export_lines, scores_of
 from stages.registry import Member
 from stages.spec import Source
 from stages.text import join_title
@@ -49,10 +49,15 @@ class Dpr(Member):
 
         with (folder / FILE).open("rb") as file:
             for row in json.load(file):
-                yield Row(row["question"], texts(row["positive_ctxs"]), texts(row["hard_negative_ctxs"]))
+                both = (row["positive_ctxs"], row["hard_negative_ctxs"])
+                labels = tuple(context["score"] for contexts in both for context in contexts if "score" in context)
+                yield Row(row["question"], texts(both[0]), texts(both[1]), labels)
+
+    def labels(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """The scores that a row of `ids.parquet` calls for: those that are known."""
+        return tuple(score for score in scores_of(row) if score is not None and math.isfinite(score))
 
 
 def _context(document: Document) -> dict[str, Any]:
     context = {"title": document.title, "text": document.body, "passage_id": document.id}
-    known = document.score is not None and math.isfinite(document.score)
-    return context | {"score": document.score} if known else context
+    return context | {"score": document.score} if document.finite else context

@@ -6,29 +6,21 @@ Its data set of rerankers reads `query`, `pos` and `neg`, and of prompts `query_
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import FILE, Example, export_lines, scored_line, scratch
-from stages.registry import Member
-from stages.spec import Source
+from stages.exporters._flag import CHECKED, Flag
+from stages.exporters._rows import Example
 
-CHECKED = {"FlagEmbedding": "1.4.2", "datasets": "5.2.0"}
+__all__ = ["CHECKED", "LOADER", "FlagembeddingReranker"]
 LOADER = "FlagEmbedding"
 
 
-class FlagembeddingReranker(Member):
+class FlagembeddingReranker(Flag):
     """One row for each query: all its positives and all its negatives, each document once."""
 
-    scores: bool = Field(
-        False,
-        description="add `pos_scores` and `neg_scores` for its `knowledge_distillation`; queries with a score missing are left out",
-    )
     prompts: bool = Field(
         False, description="add `query_prompt`, a query's own or empty, and an empty `passage_prompt`"
     )
@@ -36,23 +28,18 @@ class FlagembeddingReranker(Member):
         "", description="text of `prompt` in every row, for rerankers that are language models; empty for none"
     )
 
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line)
+    def _asks(self, example: Example) -> dict[str, str]:
+        prompts = {"query_prompt": example.prompt, "passage_prompt": ""} if self.prompts else {}
+        return prompts | ({"prompt": self.task} if self.task else {})
 
-    def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any] | None:
-        line = scored_line(example, self.scores, left_out)
-        if line and self.prompts:
-            line |= {"query_prompt": example.prompt, "passage_prompt": ""}
-        return line | {"prompt": self.task} if line and self.task else line
-
-    def load(self, folder: Path) -> Iterator[Row]:
-        """Every row as its data set of the reranker holds it."""
+    def _data_set(self, **given: Any) -> Any:
         from FlagEmbedding.abc.finetune.reranker import AbsRerankerDataArguments, AbsRerankerTrainDataset
 
-        cache = scratch()
-        asked = AbsRerankerDataArguments(
-            train_data=[str(folder / FILE)], cache_path=cache, knowledge_distillation=self.scores
-        )
-        for row in AbsRerankerTrainDataset(asked, None).dataset:
-            yield Row(row["query"], tuple(row["pos"]), tuple(row["neg"]))
+        return AbsRerankerTrainDataset(AbsRerankerDataArguments(**given), None)
+
+    def _prompt(self, row: Mapping[str, Any]) -> str:
+        return str(row["query_prompt"]) if self.prompts else ""
+
+    def instruction(self, prompt: str) -> str:
+        """A query's own prompt as it is beside the query."""
+        return prompt if self.prompts else ""

@@ -50,5 +50,15 @@ class Gritlm(Member):
             return str(value[-1] if self.instructions else value)
 
         return load_lines(
-            folder, lambda r: Row(text(r["query"]), tuple(map(text, r["pos"])), tuple(map(text, r["neg"])))
+            folder,
+            lambda r: Row(
+                text(r["query"]),
+                tuple(map(text, r["pos"])),
+                tuple(map(text, r["neg"])),
+                prompt=r["query"][0] if self.instructions else "",
+            ),
         )
+
+    def instruction(self, prompt: str) -> str:
+        """A query's own prompt as it is beside the query."""
+        return prompt.strip() if self.instructions else ""

@@ -45,6 +45,7 @@ CANDIDATES = pa.schema(
 class HfDataset(Member):
     """A folder for the Hub; its rows are those of the default configuration."""
 
+    whole: ClassVar[tuple[str, ...]] = ("document", "query")
     needs: ClassVar[tuple[str, ...]] = ("qrels", "judged")
     title: str = Field("Hard negatives", min_length=1, description="heading and `pretty_name` of the card")
     language: str = Field("", description="language code in the card, such as en; empty for none")
@@ -105,6 +106,10 @@ class HfDataset(Member):
     def load(self, folder: Path) -> Iterator[Row]:
         """Every row of the default configuration."""
         yield from load_columns(folder)
+
+    def beside(self, folder: Path) -> Iterator[tuple[str, str, str]]:
+        """Every document and query."""
+        yield from repository.whole(folder)
 
 
 def _tables(texts: Texts, folder: Path, splits: list[str]) -> list[str]:

@@ -6,46 +6,16 @@ Rows with the same number of negatives train faster: `INFONCE_HARD_NEGATIVES` se
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from pydantic import Field
+from stages.exporters._swift import CHECKED, Swift
 
-from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import Example, export_lines, load_lines
-from stages.registry import Member
-from stages.spec import Source
-
-CHECKED = {"ms-swift": "4.6.0"}
+__all__ = ["CHECKED", "LOADER", "MsSwift"]
 LOADER = "datasets"
 
 
-class MsSwift(Member):
+class MsSwift(Swift):
     """One row for each query and positive, with all its negatives."""
 
-    prompts: bool = Field(False, description="make a system message of each query's own prompt; empty ones make none")
-
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line, per_pair=True)
-
-    def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
-        system = [{"role": "system", "content": example.prompt}] if self.prompts and example.prompt else []
-        return {
-            "messages": [*system, {"role": "user", "content": example.query}],
-            "positive_messages": [[{"role": "user", "content": d.text}] for d in example.positives],
-            "negative_messages": [[{"role": "user", "content": d.text}] for d in example.negatives],
-        }
-
-    def load(self, folder: Path) -> Iterator[Row]:
-        """Every row as the builder of its data set holds it."""
-
-        def texts(conversations: Any) -> tuple[str, ...]:
-            return tuple(one[-1]["content"] for one in conversations)
-
-        return load_lines(
-            folder,
-            lambda r: Row(r["messages"][-1]["content"], texts(r["positive_messages"]), texts(r["negative_messages"])),
-        )
+    role: ClassVar[str] = "user"
+    per_pair: ClassVar[bool] = True

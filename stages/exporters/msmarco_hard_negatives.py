@@ -9,6 +9,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export
 from stages.exporters._gzip import zipped
-from stages.exporters._rows import IDS, examples
+from stages.exporters._rows import IDS, examples, scores_of
 from stages.registry import Member
 from stages.spec import Source
 
@@ -65,11 +66,19 @@ class MsmarcoHardNegatives(Member):
         return export(self, CHECKED, folder, triplets, write)
 
     def load(self, folder: Path) -> Iterator[Row]:
-        """Every row of ids."""
+        """Every row of ids, with the scores that `scores.parquet` has of them, in its order."""
+        scores = groupby(pq.read_table(folder / SCORES).to_pylist(), lambda one: one["qid"])
+        known = {qid: {one["docid"]: one["score"] for one in found} for qid, found in scores}
         with gzip.open(folder / FILE, "rb") as file:
             for line in file:
                 row = json.loads(line)
-                yield Row(row["qid"], tuple(row["pos"]), tuple(row["neg"][self.system]))
+                pos, neg = tuple(row["pos"]), tuple(row["neg"][self.system])
+                yield Row(
+                    row["qid"],
+                    pos,
+                    neg,
+                    tuple(known[row["qid"]][d] for d in (*pos, *neg) if d in known.get(row["qid"], {})),
+                )
 
     def wanted(self, texts: Texts, folder: Path) -> Iterator[Row]:
         """The rows that `ids.parquet` calls for: ids, not texts."""
@@ -79,4 +88,5 @@ class MsmarcoHardNegatives(Member):
                     tuple(texts.doc_ids.take(pa.array(np.array(row[f"{kind}_rows"]))).to_pylist())
                     for kind in ("positive", "negative")
                 )
-                yield Row(texts.query_ids[row["query_row"]].as_py(), pos, neg)
+                labels = tuple(score for score in scores_of(row) if score is not None)
+                yield Row(texts.query_ids[row["query_row"]].as_py(), pos, neg, labels)

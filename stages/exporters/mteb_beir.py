@@ -35,6 +35,7 @@ HEADER = b"query-id\tcorpus-id\tscore\n"
 class MtebBeir(Member):
     """Corpus, queries and qrels; one row for each judgement, and no negatives."""
 
+    whole: ClassVar[tuple[str, ...]] = ("document", "query")
     needs: ClassVar[tuple[str, ...]] = ("qrels",)
     title: str = Field("A retrieval data set", min_length=1, description="heading and `pretty_name` of the card")
 
@@ -46,6 +47,7 @@ class MtebBeir(Member):
             _both(folder / CORPUS, folder / "corpus.jsonl", repository.CORPUS, repository.corpus(texts))
             _both(folder / QUERIES, folder / "queries.jsonl", repository.QUERIES, repository.queries(texts))
             (folder / "qrels").mkdir()
+            left_out["negatives_not_in_this_format"] += triplets.rows
             rows, found = 0, repository.splits(texts.more["qrels"])
             with RowGroups(folder / "ids.parquet", repository.IDS) as sidecar:
                 for split in found:
@@ -71,11 +73,24 @@ class MtebBeir(Member):
         asked, where = ({name: i for i, name in enumerate(one["_id"])} for one in (queries, corpus))
         for row in loaded("parquet", *sorted((folder / "data").glob("*.parquet"))):
             document = corpus[where[row["corpus-id"]]]
-            yield Row(queries[asked[row["query-id"]]]["text"], (join_title(document["title"], document["text"]),))
+            yield Row(
+                queries[asked[row["query-id"]]]["text"],
+                (join_title(document["title"], document["text"]),),
+                (),
+                (row["score"],),
+            )
 
     def wanted(self, texts: Texts, folder: Path) -> Iterator[Row]:
-        """The rows that `ids.parquet` calls for."""
-        yield from repository.wanted(texts, folder)
+        """A row for each judgement of the qrels."""
+        yield from repository.wanted(texts)
+
+    def complete(self, texts: Texts, folder: Path) -> str:
+        """Raises ArtefactError unless every judgement is there."""
+        return repository.complete(self.name, texts, folder)
+
+    def beside(self, folder: Path) -> Iterator[tuple[str, str, str]]:
+        """Every document and query."""
+        yield from repository.whole(folder)
 
 
 def _both(parquet: Path, lines: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:

@@ -77,6 +77,16 @@ class NemoAutomodel(Member):
         (folder / README).write_text(CARD, "utf-8")
         return CORPUS, METADATA, README
 
+    def beside(self, folder: Path) -> Iterator[tuple[str, str, str]]:
+        """Every document of the corpus."""
+        if not self.inline:
+            yield from (("document", row["id"], row["text"]) for row in loaded("parquet", folder / CORPUS))
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """What is there besides the rows."""
+        return () if self.inline else ("document",)
+
     def load(self, folder: Path) -> Iterator[Row]:
         """Every row with the texts that the corpus has for its ids."""
         if self.inline:

@@ -6,8 +6,6 @@ an older sentence-transformers, and so an environment of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from stages.exporters.st_ntuple import StNtuple
 
 CHECKED = {"pylate": "1.6.0"}
@@ -16,8 +14,3 @@ LOADER = "datasets"
 
 class Pylate(StNtuple):
     """Rows of (anchor, positive, n negatives), one for each query and positive that has n."""
-
-    @property
-    def checked(self) -> Mapping[str, str]:
-        """The versions that the format was checked with."""
-        return CHECKED

@@ -7,15 +7,16 @@ the empty string there, with a warning only: all that are named are in `document
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from pydantic import Field
 
 from stages.exporters._card import card
 from stages.exporters._common import Row, RowGroups, Summary, Texts, export, write_with_ids
-from stages.exporters._rows import IDS, examples, loaded
+from stages.exporters._rows import IDS, examples, loaded, scores_of, single
 from stages.registry import Member
 from stages.spec import Source
 
@@ -31,6 +32,7 @@ SAYS = "# Knowledge distillation for PyLate\n\nMade with Hardrock. `scores` list
 class PylateKd(Member):
     """Rows of a query, 1 + n documents and their scores, one for each query and positive that has n."""
 
+    whole: ClassVar[tuple[str, ...]] = ("document", "query")
     negatives: int = Field(5, ge=1, description="negatives in each row; more leaves out more pairs")
     rows_per_file: int = Field(500_000, ge=1, description="rows in one Parquet file; more rows make more files")
 
@@ -63,9 +65,11 @@ class PylateKd(Member):
                 cut = example._replace(negatives=example.negatives[: self.negatives])
                 if len(cut.negatives) < self.negatives or not cut.scored:
                     few = len(cut.negatives) < self.negatives
-                    left_out["pairs_with_too_few_negatives" if few else "pairs_with_a_score_missing"] += 1
+                    reason = "pairs_with_too_few" if few else "pairs_with_a_score_missing"
+                    left_out[f"{reason}_negatives" if few else reason] += 1
+                    left_out[f"negatives_of_{reason}"] += len(example.triplets)
                     continue
-                left_out["negatives_beyond_those_asked_for"] += len(example.negatives) - self.negatives
+                left_out["negatives_beyond_those_asked_for"] += example.missing(*cut.positives, *cut.negatives)
                 documents = (*cut.positives, *cut.negatives)
                 names, scores = [d.id for d in documents], [d.score for d in documents]
                 rows.append({"query_id": cut.id, "document_ids": names, "scores": scores})
@@ -79,4 +83,13 @@ class PylateKd(Member):
                         ((queries, "query_id"), (documents, "document_id")))  # fmt: skip
         for row in loaded("parquet", *sorted((folder / "data").glob("*.parquet"))):
             first, *others = (documents[where[name]]["text"] for name in row["document_ids"])
-            yield Row(queries[asked[row["query_id"]]]["text"], (first,), tuple(others))
+            yield Row(queries[asked[row["query_id"]]]["text"], (first,), tuple(others), tuple(row["scores"]))
+
+    def labels(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """The scores that a row of `ids.parquet` calls for."""
+        return single(scores_of(row))
+
+    def beside(self, folder: Path) -> Iterator[tuple[str, str, str]]:
+        """Every document and query of the other two configurations."""
+        for kind, name in (("document", "documents"), ("query", "queries")):
+            yield from ((kind, row[f"{kind}_id"], row["text"]) for row in loaded("parquet", folder / FILES[name]))

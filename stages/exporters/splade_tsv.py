@@ -7,14 +7,16 @@ texts become blanks, counted. The maintained way to train SPLADE is sentence-tra
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from stages.exporters._common import Row, RowGroups, Summary, Texts, export, rebatched
+from stages.exporters._rows import scores_of
 from stages.exporters._tsv import escape, shown
 from stages.exporters.st_triplet import IDS, id_columns
 from stages.registry import Member
@@ -53,7 +55,7 @@ class SpladeTsv(Member):
             return table
         scores = [table.column(f"{kind}_score").to_numpy() for kind in ("positive", "negative")]
         known = np.isfinite(scores[0].astype(np.float64)) & np.isfinite(scores[1])
-        left_out["triplets_with_a_score_missing"] += int((~known).sum())
+        left_out["negatives_with_a_score_missing"] += int((~known).sum())
         return table.filter(pa.array(known))
 
     def _lines(self, table: pa.Table, texts: Texts, escaped: Counter[str]) -> Iterator[str]:
@@ -75,5 +77,9 @@ class SpladeTsv(Member):
         """Every line, split at its tabs as its loader does."""
         with (folder / FILE).open(encoding="utf-8", newline="\n") as file:
             for line in file:
-                query, positive, negative, *_ = line.rstrip("\n").split("\t")
-                yield Row(query, (positive,), (negative,))
+                query, positive, negative, *scores = line.rstrip("\n").split("\t")
+                yield Row(query, (positive,), (negative,), tuple(map(float, scores)))
+
+    def labels(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """The scores that a row of `ids.parquet` calls for."""
+        return scores_of(row) if self.scores else ()

@@ -7,30 +7,27 @@ PListMLELoss and RankNetLoss. An embedding model would take a list as one odd te
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts, export, write_with_ids
-from stages.exporters._rows import IDS, Example, examples, loaded
-from stages.registry import Member
+from stages.exporters._common import Row, Texts
+from stages.exporters._rows import IDS, Example, examples, loaded, scores_of, single
+from stages.exporters._st_columns import CHECKED, LOADER, Batches, Columns
 from stages.spec import Source
 
-CHECKED = {"sentence-transformers": "6.2.0", "datasets": "5.2.0"}
-LOADER = "datasets"
+__all__ = ["CHECKED", "LOADER", "StLabelledList"]
 
 
-class StLabelledList(Member):
+class StLabelledList(Columns):
     """Rows of (query, docs, labels), one for each query, each document once."""
 
     scores: bool = Field(
         False, description="`scores` instead of `labels` of 1 and 0; queries with one missing are left out"
     )
-    prompts: bool = Field(False, description="put a query's own prompt in front of the query")
-    rows_per_file: int = Field(500_000, ge=1, description="rows in one Parquet file; more rows make more files")
 
     @property
     def data(self) -> pa.Schema:
@@ -38,18 +35,17 @@ class StLabelledList(Member):
         label = ("scores", pa.list_(pa.float32())) if self.scores else ("labels", pa.list_(pa.int64()))
         return pa.schema([("query", pa.string()), ("docs", pa.list_(pa.string())), label])
 
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
+    @property
+    def sidecar(self) -> pa.Schema:
+        """The columns of `ids.parquet`."""
+        return IDS
 
-        def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
-            return write_with_ids(folder, self.data, IDS, self.rows_per_file, self._batches(triplets, texts, left_out))
-
-        return export(self, CHECKED, folder, triplets, write)
-
-    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Batches:
         for batch in examples(triplets, texts, left_out):
             kept = [example for example in batch if example.scored or not self.scores]
             left_out["queries_with_a_score_missing"] += len(batch) - len(kept)
+            lost = sum(len(example.triplets) for example in batch) - sum(len(example.triplets) for example in kept)
+            left_out["negatives_of_queries_with_a_score_missing"] += lost
             rows = [self._row(example) for example in kept]
             ids = [example.ids() for example in kept]
             yield pa.Table.from_pylist(rows, schema=self.data), pa.Table.from_pylist(ids, schema=IDS)
@@ -63,15 +59,16 @@ class StLabelledList(Member):
             "scores": [d.score for d in documents],
         }
 
-    @property
-    def prompts_in_text(self) -> bool:
-        """Whether a query's own prompt is in front of its text."""
-        return self.prompts
-
     def load(self, folder: Path) -> Iterator[Row]:
-        """Every row as the data set of the trainer holds it; with scores the positives are counted from `ids.parquet`."""
+        """Every row as the data set of the trainer holds it; how many are positives is counted from `ids.parquet`."""
         found = loaded("parquet", *sorted((folder / "data").glob("*.parquet")))
         ids = loaded("parquet", folder / "ids.parquet")
-        for row, names in zip(found, ids, strict=True):
-            positives = sum(row["labels"]) if not self.scores else len(names["positive_rows"])
-            yield Row(row["query"], tuple(row["docs"][:positives]), tuple(row["docs"][positives:]))
+        for i, row in enumerate(found):
+            documents, positives = tuple(row["docs"]), len(ids[i]["positive_rows"]) if i < len(ids) else 0
+            labels = tuple(row["scores" if self.scores else "labels"])
+            yield Row(row["query"], documents[:positives], documents[positives:], labels)
+
+    def labels(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """The labels, or the scores, that a row of `ids.parquet` calls for."""
+        ones = (1,) * len(row["positive_rows"]) + (0,) * len(row["negative_rows"])
+        return single(scores_of(row)) if self.scores else ones

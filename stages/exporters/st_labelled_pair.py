@@ -8,32 +8,31 @@ AnglELoss and CosineSimilarityLoss. `label` and `score` are names that the train
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts, export, id_fields, write_with_ids
-from stages.exporters._rows import examples, loaded
-from stages.registry import Member
+from stages.exporters._common import Row, Texts, id_fields
+from stages.exporters._rows import Document, Example, examples, single
+from stages.exporters._st_columns import CHECKED, LOADER, Batches, Columns
 from stages.spec import Source
 
-CHECKED = {"sentence-transformers": "6.2.0", "datasets": "5.2.0"}
-LOADER = "datasets"
-IDS = id_fields("query_id", "positive_id", "negative_id", "query_row", "positive_row", "negative_row", "rank")
+__all__ = ["CHECKED", "LOADER", "StLabelledPair"]
+
+IDS = id_fields(
+    "query_id", "positive_id", "negative_id", "query_row", "positive_row", "negative_row",
+    "positive_score", "negative_score", "rank",
+)  # fmt: skip
 
 
-class StLabelledPair(Member):
+class StLabelledPair(Columns):
     """Rows of (anchor, document, label): for each query its positives, then its negatives, each document once."""
 
     scores: bool = Field(
         False, description="a column `score` instead of `label`; rows with a score missing are left out"
     )
-    prompts: bool = Field(False, description="put a query's own prompt in front of the anchor")
-    rows_per_file: int = Field(500_000, ge=1, description="rows in one Parquet file; more rows make more files")
 
     @property
     def data(self) -> pa.Schema:
@@ -41,48 +40,38 @@ class StLabelledPair(Member):
         label = ("score", pa.float32()) if self.scores else ("label", pa.int64())
         return pa.schema([("anchor", pa.string()), ("positive", pa.string()), label])
 
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
+    @property
+    def sidecar(self) -> pa.Schema:
+        """The columns of `ids.parquet`."""
+        return IDS
 
-        def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
-            return write_with_ids(folder, self.data, IDS, self.rows_per_file, self._batches(triplets, texts, left_out))
-
-        return export(self, CHECKED, folder, triplets, write)
-
-    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Batches:
         for batch in examples(triplets, texts, left_out):
             rows: list[dict[str, Any]] = []
             ids: list[dict[str, Any]] = []
             for example in batch:
                 anchor = (example.prompt if self.prompts else "") + example.query
-                for label, kind, documents in ((1, "positive", example.positives), (0, "negative", example.negatives)):
-                    for document in documents:
-                        if self.scores and document.score is None:
-                            left_out["rows_with_a_score_missing"] += 1
-                            continue
-                        rows.append(
-                            {"anchor": anchor, "positive": document.text, "label": label, "score": document.score}
-                        )
-                        names = {f"{kind}_id": document.id, f"{kind}_row": document.row, "rank": document.rank}
-                        ids.append({"query_id": example.id, "query_row": example.row, **names})
+                kept = [one for one in _labelled(example) if not self.scores or one[2].finite]
+                documents = [document for _, _, document in kept]
+                left_out["rows_with_a_score_missing"] += len(_labelled(example)) - len(kept)
+                left_out["negatives_without_a_score_of_both"] += example.missing(*documents)
+                for label, kind, document in kept:
+                    row = {"anchor": anchor, "positive": document.text, "label": label, "score": document.score}
+                    rows.append(row)
+                    names = {f"{kind}_{one}": getattr(document, one) for one in ("id", "row", "score")}
+                    ids.append({"query_id": example.id, "query_row": example.row, "rank": document.rank, **names})
             yield pa.Table.from_pylist(rows, schema=self.data), pa.Table.from_pylist(ids, schema=IDS)
 
-    @property
-    def prompts_in_text(self) -> bool:
-        """Whether a query's own prompt is in front of its text."""
-        return self.prompts
+    def placed(self, row: Row) -> Row:
+        """A row as the format holds it: the second column holds positives and negatives alike."""
+        return row._replace(positives=(*row.positives, *row.negatives), negatives=())
 
-    def load(self, folder: Path) -> Iterator[Row]:
-        """Every row as the data set of the trainer holds it; with scores nothing says which document is a positive."""
-        for row in loaded("parquet", *sorted((folder / "data").glob("*.parquet"))):
-            documents = (row["positive"],)
-            yield Row(row["anchor"], (), documents) if row.get("label") == 0 else Row(row["anchor"], documents)
+    def labels(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """The label, or the score, that a row of `ids.parquet` calls for."""
+        positive = row["positive_row"] is not None
+        return single([row["positive_score" if positive else "negative_score"]]) if self.scores else (int(positive),)
 
-    def wanted(self, texts: Texts, folder: Path) -> Iterator[Row]:
-        """The rows that `ids.parquet` calls for."""
-        for row in loaded("parquet", folder / "ids.parquet"):
-            anchor = texts.anchors(np.array([row["query_row"]]), self.prompts)[0].as_py()
-            negative = row["positive_row"] is None
-            rows = np.array([row["negative_row" if negative else "positive_row"]])
-            documents = tuple(texts.documents(rows).to_pylist())
-            yield Row(anchor, (), documents) if negative and not self.scores else Row(anchor, documents)
+
+def _labelled(example: Example) -> list[tuple[int, str, Document]]:
+    positives = [(1, "positive", document) for document in example.positives]
+    return [*positives, *((0, "negative", document) for document in example.negatives)]

@@ -6,13 +6,17 @@ multi-vector encoders (Hofstätter et al. 2020, arXiv:2010.02666).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
+from stages.exporters._rows import single
+from stages.exporters._st_columns import CHECKED, LOADER
 from stages.exporters._st_scored import Scored, lists
 
-CHECKED = {"sentence-transformers": "6.2.0", "datasets": "5.2.0"}
-LOADER = "datasets"
+__all__ = ["CHECKED", "LOADER", "StMarginMseNtuple"]
 
 
 class StMarginMseNtuple(Scored):
@@ -27,3 +31,7 @@ class StMarginMseNtuple(Scored):
     def _labels(self, table: pa.Table, chosen: np.ndarray) -> list[pa.Array]:
         scores = self.scores(table, chosen)
         return [lists(scores[:, :1] - scores[:, 1:], pa.float32())]
+
+    def labels(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """The margins that a row of `ids.parquet` calls for."""
+        return single([row["positive_score"] - score for score in row["negative_scores"]])

@@ -8,20 +8,16 @@ MultipleNegativesRankingLoss and its cached and GIST forms. Load it as `st_tripl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts, export, id_fields, whole_groups, write_with_ids
-from stages.exporters._rows import load_columns
-from stages.registry import Member
+from stages.exporters._common import Texts, id_fields, whole_groups
+from stages.exporters._st_columns import CHECKED, LOADER, Batches, Columns
 from stages.spec import Source
 
-CHECKED = {"sentence-transformers": "6.2.0", "datasets": "5.2.0"}
-LOADER = "datasets"
+__all__ = ["CHECKED", "IDS", "LOADER", "StNtuple"]
 
 MANY = {
     "negative_ids": "negative_id",
@@ -36,14 +32,10 @@ IDS = id_fields(
 )  # fmt: skip
 
 
-class StNtuple(Member):
+class StNtuple(Columns):
     """Rows of (anchor, positive, n negatives), one for each query and positive that has n."""
 
     negatives: int = Field(5, ge=1, description="negatives in each row; more leaves out more pairs, and trains slower")
-    prompts: bool = Field(
-        False, description="put a query's own prompt in front of the anchor; off, the trainer's `prompts` can add one"
-    )
-    rows_per_file: int = Field(500_000, ge=1, description="rows in one Parquet file; more rows make more files")
 
     @property
     def data(self) -> pa.Schema:
@@ -51,33 +43,16 @@ class StNtuple(Member):
         return pa.schema([(name, pa.string()) for name in ("anchor", "positive", *self.negative_names)])
 
     @property
+    def sidecar(self) -> pa.Schema:
+        """The columns of `ids.parquet`."""
+        return IDS
+
+    @property
     def negative_names(self) -> list[str]:
         """`negative_1` and those after it."""
         return [f"negative_{i}" for i in range(1, self.negatives + 1)]
 
-    @property
-    def checked(self) -> Mapping[str, str]:
-        """The versions that the format was checked with."""
-        return CHECKED
-
-    @property
-    def prompts_in_text(self) -> bool:
-        """Whether a query's own prompt is in front of its text."""
-        return self.prompts
-
-    def load(self, folder: Path) -> Iterator[Row]:
-        """Every row as the data set of the trainer holds it."""
-        yield from load_columns(folder)
-
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-
-        def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
-            return write_with_ids(folder, self.data, IDS, self.rows_per_file, self._batches(triplets, texts, left_out))
-
-        return export(self, self.checked, folder, triplets, write)
-
-    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Batches:
         for table, bounds in whole_groups(triplets, ("query_row", "positive_row")):
             starts, counts = bounds[:-1], np.diff(bounds)
             enough = counts >= self.negatives

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from stages.exporters._st_columns import CHECKED, LOADER
 from stages.exporters._st_scored import Scored, lists
 
-CHECKED = {"sentence-transformers": "6.2.0", "datasets": "5.2.0"}
-LOADER = "datasets"
+__all__ = ["CHECKED", "LOADER", "StNtupleScores"]
 
 
 class StNtupleScores(Scored):

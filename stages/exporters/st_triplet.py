@@ -8,59 +8,41 @@ TripletLoss. Load it with `load_dataset("parquet", data_files="…/data/*.parque
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
-from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts, export, id_fields, rebatched, write_with_ids
-from stages.exporters._rows import load_columns
-from stages.registry import Member
+from stages.exporters._common import Texts, id_fields, rebatched
+from stages.exporters._st_columns import CHECKED, LOADER, Batches, Columns
 from stages.spec import Source
 
-CHECKED = {"sentence-transformers": "6.2.0", "datasets": "5.2.0"}
-LOADER = "datasets"
+__all__ = ["CHECKED", "IDS", "LOADER", "StTriplet", "id_columns"]
 
-DATA = pa.schema([(name, pa.string()) for name in ("anchor", "positive", "negative")])
 IDS = id_fields(
     "query_id", "positive_id", "negative_id", "query_row", "positive_row", "negative_row",
     "positive_score", "negative_score", "rank", "sampler", "seed", "round",
 )  # fmt: skip
 
 
-class StTriplet(Member):
+class StTriplet(Columns):
     """Rows of (anchor, positive, negative), one for each triplet."""
 
-    prompts: bool = Field(
-        False, description="put a query's own prompt in front of the anchor; off, the trainer's `prompts` can add one"
-    )
-    rows_per_file: int = Field(500_000, ge=1, description="rows in one Parquet file; more rows make more files")
-
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-
-        def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
-            return write_with_ids(folder, DATA, IDS, self.rows_per_file, self._batches(triplets, texts))
-
-        return export(self, CHECKED, folder, triplets, write)
-
-    def _batches(self, triplets: Source, texts: Texts) -> Iterator[tuple[pa.Table, pa.Table]]:
-        for table in rebatched(triplets):
-            query, positive, negative = (
-                table.column(c).to_numpy() for c in ("query_row", "positive_row", "negative_row")
-            )
-            data = [texts.anchors(query, self.prompts), texts.documents(positive), texts.documents(negative)]
-            yield pa.table(data, schema=DATA), id_columns(table, texts)
+    @property
+    def data(self) -> pa.Schema:
+        """The columns that the trainer reads, in order."""
+        return pa.schema([(name, pa.string()) for name in ("anchor", "positive", "negative")])
 
     @property
-    def prompts_in_text(self) -> bool:
-        """Whether a query's own prompt is in front of its text."""
-        return self.prompts
+    def sidecar(self) -> pa.Schema:
+        """The columns of `ids.parquet`."""
+        return IDS
 
-    def load(self, folder: Path) -> Iterator[Row]:
-        """Every row as the data set of the trainer holds it."""
-        yield from load_columns(folder)
+    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Batches:
+        for table in rebatched(triplets):
+            yield pa.table(self._texts(table, texts), schema=self.data), id_columns(table, texts)
+
+    def _texts(self, table: pa.Table, texts: Texts) -> list[pa.Array]:
+        query, *documents = (table.column(f"{kind}_row").to_numpy() for kind in ("query", "positive", "negative"))
+        return [texts.anchors(query, self.prompts), *map(texts.documents, documents)]
 
 
 def id_columns(table: pa.Table, texts: Texts) -> pa.Table:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ CORPUS = "corpus/corpus.jsonl"
 class Tevatron(Member):
     """One row for each query with the ids of its positives and negatives, and the whole corpus."""
 
+    whole: ClassVar[tuple[str, ...]] = ("document",)
     prompts: bool = Field(
         False, description="put a query's own prompt in front of its text; off, `--query_prefix` can add one"
     )
@@ -62,6 +63,10 @@ class Tevatron(Member):
     @property
     def prompts_in_text(self) -> bool:
         return self.prompts
+
+    def beside(self, folder: Path) -> Iterator[tuple[str, str, str]]:
+        """Every document of the corpus."""
+        yield from (("document", row["docid"], row["text"]) for row in loaded("json", folder / CORPUS))
 
     def load(self, folder: Path) -> Iterator[Row]:
         """Every row with the texts that the corpus has for its ids, through the builders that its loader uses."""
