@@ -41,7 +41,8 @@ COMMANDS = {
     "plan": ("pipeline.cli.look:plan", "List what a run would do."),
     "verify": ("pipeline.cli.verify:verify", "Check every file of the workspace against its sha256."),
     "rounds": ("pipeline.cli.look:rounds", "Show what each round gained, cost elsewhere and mined anew."),
-    "show": ("pipeline.cli.look:show", "Show one query: positives, candidates, verdicts."),
+    "show": ("pipeline.cli.show:show", "Show one query: positives, candidates, verdicts."),
+    "why": ("pipeline.cli.show:why", "Say why a document is, or is not, a negative of a query."),
     "calibrate": ("pipeline.cli.calibrate:calibrate", "Find the threshold of a filter for a wanted leak rate."),
     "what-if": ("pipeline.cli.what_if:what_if", "Try other rules on the stored scores, and change nothing."),
     "compare": (

@@ -79,17 +79,3 @@ def rounds(as_json: bool, **given: Any) -> None:
 
     with opened(runner(**given)) as connection:
         show_rounds(connection, as_json)
-
-
-@click.command()
-@options
-@click.argument("query")
-@click.option("--round", "number", type=click.IntRange(min=0), default=0, show_default=True, help="Round of the model.")
-@click.option("--rows", type=click.IntRange(min=1), default=20, show_default=True, help="Candidates to show.")
-def show(query: str, number: int, rows: int, **given: Any) -> None:
-    """Show one query, by id or text: its positives, and its candidates in rank order with score and verdict."""
-    from pipeline.cli.console import show_query
-    from pipeline.publish import opened
-
-    with opened(runner(**given)) as connection:
-        show_query(connection, query, number, rows)

@@ -1,0 +1,81 @@
+"""The commands that look, in processes of their own, over the run of tests/e2e/conftest.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e.conftest import hardrock
+from tests.e2e.test_pipeline import table
+
+WS = ("--workspace", "ws")
+
+
+def answer(project, *arguments: str):
+    return json.loads(hardrock(*arguments, *WS, "--json", cwd=project).stdout)
+
+
+@pytest.fixture(scope="module")
+def world(project):
+    """Documents and queries by row, judged rows by query and rank."""
+    ws = project / "ws"
+    judged = table(ws, "round-00/judge/judged").to_pylist() + table(ws, "round-00/deepen/deepened").to_pylist()
+    return {
+        "docs": {d["row"]: d for d in table(ws, "ingest/corpus").to_pylist()},
+        "queries": {q["row"]: q for q in table(ws, "ingest/queries").to_pylist()},
+        "judged": sorted(judged, key=lambda j: (j["query_row"], j["rank"])),
+    }
+
+
+def test_show_has_every_candidate_in_rank_order_with_its_verdict(project, world):
+    found = answer(project, "show", "q0000", "--rows", "1000")
+    (row,) = (q["row"] for q in world["queries"].values() if q["query_id"] == "q0000")
+    mine = [j for j in world["judged"] if j["query_row"] == row]
+    ids = {r: d["doc_id"] for r, d in world["docs"].items()}
+    assert [
+        (c["rank"], c["doc_id"], c["score"], c["verdict"], c["value"], c["limit"]) for c in found["candidates"]
+    ] == [
+        (j["rank"], ids[j["doc_row"]], j["score"], j["verdict"], j["evidence"]["value"], j["evidence"]["limit"])
+        for j in mine
+    ]
+    assert [(p["doc_id"], p["rank"]) for p in found["positives"]] == [("00010", 1), ("00000", 10)]
+    assert (found["query_id"], found["text"], found["split"]) == ("q0000", "broken femur initial", "train")
+
+
+def test_show_in_a_pipe_is_plain_and_finds_a_query_by_its_text(project):
+    said = hardrock("show", *WS, "broken femur initial", "--rows", "2", cwd=project).stdout.split("\n")
+    assert said[0] == "q0000 (train): broken femur initial"
+    assert said[1] == "doc_id\tscore\trank\ttext"
+    assert said[5] == "rank\tscore\tverdict\tdoc_id\tvalue\tlimit\ttext"
+    assert [line.split("\t")[:4:2] for line in said[6:8]] == [["1", "known_positive"], ["2", "relative_margin"]]
+    assert said[8:] == [""]
+
+
+def test_why_gives_every_filter_its_say(project, world):
+    found = answer(project, "why", "q0000", "40020")
+    assert (found["verdict"], found["stored"][0]["rank"], found["sampled_for"]) == ("kept", 17, ["00000", "00010"])
+    score, positive = found["stored"][0]["score"], found["stored"][0]["positive_score"]
+    assert [(f["filter"], f["says"], f["value"], f["limit"]) for f in found["filters"]] == [
+        ("known_positive", "pass", None, 0),
+        ("same_text", "pass", None, None),
+        ("rank_window", "pass", 17, 50),
+        ("relative_margin", "pass", score, pytest.approx(positive * 0.95)),
+    ]
+    dropped = answer(project, "why", "q0000", "00010")
+    assert dropped["verdict"] == "known_positive"
+    assert [f["filter"] for f in dropped["filters"] if f["says"] == "drop"] == [
+        "known_positive", "same_text", "relative_margin",
+    ]  # fmt: skip
+    assert (dropped["stored"][0]["relevance"], dropped["stored"][0]["source"]) == (1, "given")
+
+
+def test_why_says_how_far_away_a_document_is_that_was_not_found(project):
+    found = answer(project, "why", "q0000", "40200")
+    assert (found["verdict"], found["filters"]) == ("not a candidate", [])
+    assert found["beyond"]["last_rank"] == 60
+    assert found["beyond"]["score"] < found["beyond"]["last_score"]
+    said = hardrock("why", "q0000", "40200", *WS, cwd=project).stdout
+    assert "verdict   not a candidate, round 0" in said
+    lost = hardrock("why", "q0000", "4020", *WS, cwd=project, check=False)
+    assert (lost.returncode, "40200" in lost.stderr) == (3, True)
