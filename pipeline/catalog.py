@@ -21,7 +21,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,8 +73,10 @@ def build(database: Path, entries: Sequence[Entry]) -> None:
             with duckdb.connect(":memory:") as connection:
                 connection.execute(f"ATTACH {_literal(str(made))} AS catalog (STORAGE_VERSION '{FORMAT}')")
                 connection.execute("USE catalog")
+                connection.execute("BEGIN")
                 for statement in statements:
                     connection.execute(statement)
+                connection.execute("COMMIT")
                 connection.execute("USE memory")
                 connection.execute("DETACH catalog")  # also folds its log into it
             _flush(made)
@@ -160,23 +162,54 @@ def connect(database: Path, allowed: Path) -> duckdb.DuckDBPyConnection:
 
     if not database.is_file():
         raise ArtefactError("there is no catalog yet", where=str(database), try_="run the pipeline first: make")
-    folders = sorted({str(allowed.resolve()), _pattern(allowed)})  # a path is checked as a pattern and again as a file
     connection = duckdb.connect(":memory:")
     try:
         connection.execute(f"ATTACH {_literal(str(database.resolve()))} AS workspace (READ_ONLY)")
-        for statement in (
-            "USE workspace",
-            "SET python_enable_replacements = false",  # else a query reads variables of this program
-            f"SET temp_directory = {_literal(f'{database.resolve()}.tmp')}",
-            f"SET allowed_directories = [{', '.join(map(_literal, folders))}]",
-            "SET enable_external_access = false",
-            "SET lock_configuration = true",
-        ):
-            connection.execute(statement)
+        connection.execute("USE workspace")
+        _lock(connection, Path(f"{database.resolve()}.tmp"), (allowed,))
     except duckdb.Error as error:
         connection.close()
         raise ArtefactError("the catalog cannot be opened", where=str(database), got=_first_line(error)) from None
     return connection
+
+
+def hold(
+    catalogs: Mapping[str, Sequence[Entry]], allowed: Sequence[Path], scratch: Path
+) -> duckdb.DuckDBPyConnection:
+    """A connection to catalogs in memory by their names, the first in use, with the limits of `connect`; no file is written.
+
+    What does not fit into memory goes to `scratch`. Raises ConfigError, ArtefactError as `build` does.
+    """
+    import duckdb
+
+    statements = {name: list(_statements(entries)) for name, entries in catalogs.items()}
+    connection = duckdb.connect(":memory:")
+    try:
+        for name in reversed(statements):
+            connection.execute(f"ATTACH ':memory:' AS {_name(name)}")
+            connection.execute(f"USE {_name(name)}")
+            for statement in statements[name]:
+                connection.execute(statement)
+        _lock(connection, scratch, allowed)
+    except duckdb.Error as error:
+        connection.close()
+        raise ArtefactError(
+            "the catalog cannot be built", where=", ".join(map(str, allowed)), got=_first_line(error)
+        ) from None
+    return connection
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, scratch: Path, allowed: Sequence[Path]) -> None:
+    """Lets a connection read below `allowed` and nowhere else, for good."""
+    folders = sorted({spelling for path in allowed for spelling in (str(path.resolve()), _pattern(path))})
+    for statement in (  # a path is checked as a pattern and again as a file
+        "SET python_enable_replacements = false",  # else a query reads variables of this program
+        f"SET temp_directory = {_literal(str(scratch))}",
+        f"SET allowed_directories = [{', '.join(map(_literal, folders))}]",
+        "SET enable_external_access = false",
+        "SET lock_configuration = true",
+    ):
+        connection.execute(statement)
 
 
 def query(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:

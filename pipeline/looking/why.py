@@ -23,6 +23,9 @@ from stages.verdicts import known_of, rules_of
 if TYPE_CHECKING:
     from pipeline.runner import Runner
 
+ASKED = ("corpus", "queries", "qrels", "corpus_vectors", "candidates", "positives", "teacher_scores", "judged")
+"""What the filters may look at."""
+
 STORED = 'SELECT * EXCLUDE (query_id, query, doc_id, document) FROM why($query, $doc) WHERE "round" = $round'
 
 
@@ -70,11 +73,13 @@ def _inputs(runner: Runner, stage: str, number: int) -> Inputs:
     try:
         return runner.inputs(Node(stage, number))
     except ArtefactError:
-        return {}  # a stage that could not run yet has nothing to add
+        return {}  # a stage that cannot run yet has nothing to add
 
 
 def _answers(inputs: Inputs, query_row: int, doc_row: int) -> list[Said]:
     """What every filter says; the candidate is among those that were searched first or deeper."""
+    if missing := [name for name in ASKED if name not in inputs]:
+        raise ArtefactError(f"the filters cannot be asked without {missing[0]}", try_="hardrock estimate")
     judged: Source = inputs["judged"]
     if "deepened" in inputs:
         judged = Deepened(judged, inputs["deepened"])
