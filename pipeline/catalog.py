@@ -173,9 +173,7 @@ def connect(database: Path, allowed: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def hold(
-    catalogs: Mapping[str, Sequence[Entry]], allowed: Sequence[Path], scratch: Path
-) -> duckdb.DuckDBPyConnection:
+def hold(catalogs: Mapping[str, Sequence[Entry]], allowed: Sequence[Path], scratch: Path) -> duckdb.DuckDBPyConnection:
     """A connection to catalogs in memory by their names, the first in use, with the limits of `connect`; no file is written.
 
     What does not fit into memory goes to `scratch`. Raises ConfigError, ArtefactError as `build` does.

@@ -61,7 +61,9 @@ def opened_many(workspaces: Mapping[str, tuple[Workspace, int]]) -> Iterator[Any
     found = {name: entries(workspace, rounds) for name, (workspace, rounds) in workspaces.items()}
     for name, (workspace, _) in workspaces.items():
         if not found[name]:
-            raise ArtefactError("there is nothing in this workspace yet", where=str(workspace.root), try_="hardrock run")
+            raise ArtefactError(
+                "there is nothing in this workspace yet", where=str(workspace.root), try_="hardrock run"
+            )
     with TemporaryDirectory(prefix="hardrock-") as folder:
         connection = hold(found, [workspace.root for workspace, _ in workspaces.values()], Path(folder))
         try:

@@ -43,6 +43,8 @@ COMMANDS = {
     "rounds": ("pipeline.cli.look:rounds", "Show what each round gained, cost elsewhere and mined anew."),
     "show": ("pipeline.cli.show:show", "Show one query: positives, candidates, verdicts."),
     "why": ("pipeline.cli.show:why", "Say why a document is, or is not, a negative of a query."),
+    "suspects": ("pipeline.cli.suspects:suspects", "Show likely false negatives beside the positives they resemble."),
+    "audit": ("pipeline.cli.audit:audit", "Count what can be wrong with the mined data, with limits for CI."),
     "calibrate": ("pipeline.cli.calibrate:calibrate", "Find the threshold of a filter for a wanted leak rate."),
     "what-if": ("pipeline.cli.what_if:what_if", "Try other rules on the stored scores, and change nothing."),
     "compare": (

@@ -79,3 +79,48 @@ def test_why_says_how_far_away_a_document_is_that_was_not_found(project):
     assert "verdict   not a candidate, round 0" in said
     lost = hardrock("why", "q0000", "4020", *WS, cwd=project, check=False)
     assert (lost.returncode, "40200" in lost.stderr) == (3, True)
+
+
+def test_suspects_are_those_of_a_plain_reading(project, world):
+    """In Python, from the stored rows: wording is half of the words of any positive, near a gap of 10%."""
+    positives: dict[int, list[int]] = {}
+    for qrel in table(project / "ws", "ingest/qrels").to_pylist():
+        positives.setdefault(qrel["query_row"], []).append(qrel["doc_row"])
+    words = {
+        row: set(f"{d['title'] or ''} {d['text']}".lower().replace(",", " ").split())
+        for row, d in world["docs"].items()
+    }
+    expected = []
+    for j in world["judged"]:
+        if j["verdict"] != "kept":
+            continue
+        mine = words[j["doc_row"]]
+        overlap = max(len(mine & words[p]) / len(mine | words[p]) for p in positives[j["query_row"]])
+        gap = (j["positive_score"] - j["score"]) / abs(j["positive_score"])
+        signs = [sign for sign, there in (("wording", overlap >= 0.5), ("near", gap <= 0.1)) if there]
+        if signs:
+            ids = world["queries"][j["query_row"]]["query_id"], world["docs"][j["doc_row"]]["doc_id"]
+            expected.append((-len(signs), gap, j["query_row"], j["doc_row"], *ids, ", ".join(signs)))
+    said = hardrock("suspects", *WS, "--json", "--rows", "50", cwd=project).stdout
+    found = [json.loads(line) for line in said.splitlines()]
+    assert [(f["query_id"], f["doc_id"], f["signs"]) for f in found] == [e[4:] for e in sorted(expected)[:50]]
+    sampled = {
+        (t["query_row"], t["negative_row"]) for t in table(project / "ws", "round-00/sample/triplets").to_pylist()
+    }
+    said = hardrock("suspects", *WS, "--json", "--sampled", "--rows", "9", cwd=project).stdout
+    assert [(f["query_id"], f["doc_id"]) for f in map(json.loads, said.splitlines())] == [
+        e[4:6] for e in sorted(expected) if e[2:4] in sampled
+    ][:9]
+
+
+def test_audit_ends_with_3_beyond_a_limit_and_says_which(project):
+    assert hardrock("audit", *WS, cwd=project).stdout.startswith("check\tfound\tlimit")
+    done = hardrock("audit", *WS, "--max", "duplicates=59", cwd=project, check=False)
+    assert done.returncode == 3
+    assert "duplicates: doc_id copy-" in done.stdout
+    assert "got:   duplicates" in done.stderr
+    done = hardrock("audit", *WS, "--max", "duplicates=59", "--json", cwd=project, check=False)
+    assert done.returncode == 3
+    told = json.loads(done.stdout)
+    assert [one["name"] for one in told["checks"] if not one["ok"]] == ["duplicates"]
+    assert hardrock("audit", *WS, "--max", "duplicates=60", cwd=project).returncode == 0

@@ -85,6 +85,17 @@ def test_an_error_becomes_its_exit_code_and_a_message(error, capsys):
     assert said == "error: no text\n  where: corpus.jsonl, line 3\n  got:   null\n  try:   remove the line\n"
 
 
+def test_a_command_that_ends_with_a_code_and_no_message_ends_with_it():
+    import click
+
+    @click.command()
+    def ends() -> None:
+        raise click.exceptions.Exit(3)
+
+    assert guarded(lambda: ends([], standalone_mode=False)) == 3
+    assert guarded(lambda: click.command()(lambda: None)([], standalone_mode=False)) == 0
+
+
 SLEEP = "import sys, time; from pipeline.cli.guard import guarded; print('up', flush=True); sys.exit(guarded(lambda: time.sleep(60)))"
 
 
