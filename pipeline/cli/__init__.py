@@ -44,7 +44,9 @@ COMMANDS = {
     "show": ("pipeline.cli.show:show", "Show one query: positives, candidates, verdicts."),
     "why": ("pipeline.cli.show:why", "Say why a document is, or is not, a negative of a query."),
     "suspects": ("pipeline.cli.suspects:suspects", "Show likely false negatives beside the positives they resemble."),
+    "review": ("pipeline.cli.review:review", "Label negatives with single keys; the judge obeys."),
     "audit": ("pipeline.cli.audit:audit", "Count what can be wrong with the mined data, with limits for CI."),
+    "diff": ("pipeline.cli.diff:diff", "Compare two workspaces: negatives, verdicts, metrics."),
     "calibrate": ("pipeline.cli.calibrate:calibrate", "Find the threshold of a filter for a wanted leak rate."),
     "what-if": ("pipeline.cli.what_if:what_if", "Try other rules on the stored scores, and change nothing."),
     "compare": (
