@@ -54,6 +54,7 @@ COMMANDS = {
         "Train with other ways to come by negatives, and show what mining pays.",
     ),
     "sql": ("pipeline.cli.look:sql", "Query the workspace with DuckDB."),
+    "completion": ("pipeline.cli.completion:completion", "Print what makes a shell complete commands and options."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check versions, hardware and devices."),
 }
 

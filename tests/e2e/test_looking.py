@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from tests.e2e.conftest import hardrock
+from tests.e2e.conftest import ROOT, hardrock
 from tests.e2e.test_pipeline import table
 
 WS = ("--workspace", "ws")
@@ -124,3 +130,61 @@ def test_audit_ends_with_3_beyond_a_limit_and_says_which(project):
     told = json.loads(done.stdout)
     assert [one["name"] for one in told["checks"] if not one["ok"]] == ["duplicates"]
     assert hardrock("audit", *WS, "--max", "duplicates=60", cwd=project).returncode == 0
+
+
+MARGIN = ("--set", "judge.filters.relative_margin.margin=0.1")
+
+
+def test_status_says_what_is_behind_a_stage_that_waits(project):
+    states = {s["stage"]: s for s in json.loads(hardrock("status", *WS, *MARGIN, "--json", cwd=project).stdout)}
+    assert states["round-00/train"]["behind"] == ["round-00/judge"]
+    assert states["round-01/index"]["behind"] == ["round-00/judge"]
+    assert (states["round-00/judge"]["behind"], states["round-00/mine"]["behind"]) == ([], [])
+    run = json.loads((project / "ws/round-00/mine/run.json").read_text())
+    assert (states["round-00/mine"]["made"], states["round-00/mine"]["seconds"]) == (run["started"], run["seconds"])
+    said = hardrock("status", *WS, *MARGIN, "--why", cwd=project).stdout.split("\n")
+    place = next(i for i, line in enumerate(said) if line.startswith("round-00/sample"))
+    assert said[place + 1].strip() == "behind it: round-00/judge: judge.filters.relative_margin.margin 0.05 → 0.1"
+    assert said[place + 2].strip().startswith("made 20")
+
+
+def test_plan_tells_what_it_took_last_time_and_what_is_unknown(project):
+    told = answer(project, "plan", *MARGIN)
+    run = json.loads((project / "ws/round-00/train/run.json").read_text())
+    (train,) = [s for s in told["stages"] if s["stage"] == "round-00/train"]
+    assert (train["waits"], train["took"]["seconds"], train["took"]["memory"]) == (
+        True,
+        run["seconds"],
+        run["peak_memory"],
+    )
+    assert told["unknown"] == 0
+    assert told["seconds"] == pytest.approx(sum(s["took"]["seconds"] for s in told["stages"]))
+    more = answer(project, "plan", "--set", "rounds=2")
+    nodes = {s["stage"]: s["took"]["node"] for s in more["stages"] if s["took"]}
+    assert nodes["round-01/mine"] == "round-00/mine"
+    assert nodes["round-02/embed"] == "round-01/embed"
+    said = hardrock("plan", "--workspace", "nowhere", cwd=project).stdout
+    assert "time unknown, nothing of this has run here" in said
+
+
+COMMANDS = [
+    line
+    for block in re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "looking.md").read_text("utf-8"), re.S | re.M)
+    for line in block.strip().split("\n")
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_on_the_page_runs(project, tmp_path, line):
+    shutil.copytree(project, tmp_path / "project", symlinks=True)
+    shutil.copytree(project / "ws", tmp_path / "project" / "before")
+    before, _, after = line.partition(" | ")
+    keys, words = ("yn", after) if after.startswith("hardrock") else ("", before)
+    arguments = shlex.split(words, comments=True)[1:]
+    where = [] if arguments[0] in ("doctor", "diff", "completion") else WS
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments, *where], cwd=tmp_path / "project", input=keys, text=True,
+        capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
