@@ -121,13 +121,15 @@ def _follow(
 
 
 def _absolute(value: Any, folder: Path) -> Any:
-    """The same value with relative paths made absolute: of `path` always, of a model only where the folder is there."""
+    """The same value with relative paths made absolute: of `path` and `labels` always, of a model only where the folder is there."""
     if isinstance(value, list):
         return [_absolute(inner, folder) for inner in value]
     if not isinstance(value, dict):
         return value
     found = {}
     for key, inner in value.items():
-        is_path = isinstance(inner, str) and (key == "path" or (key in MODELS and (folder / inner).exists()))
+        is_path = isinstance(inner, str) and (
+            key in ("path", "labels") or (key in MODELS and (folder / inner).exists())
+        )
         found[key] = str(folder / inner) if is_path else _absolute(inner, folder)
     return found

@@ -50,6 +50,25 @@ def hardware() -> dict[str, Any]:
     }
 
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM")
+
+
+def threads() -> dict[str, Any]:
+    """How many threads the libraries may take: cores that are open to this process, and what the environment says."""
+    return {"cores": len(os.sched_getaffinity(0)), **{name: os.environ[name] for name in THREADS if name in os.environ}}
+
+
+def gpus() -> list[dict[str, str]]:
+    """The NVIDIA GPUs that the driver shows: name, memory, driver. Empty without a driver; torch is not asked."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = [line.split(", ") for line in done.stdout.strip().split("\n")]
+    return [dict(zip(("name", "memory", "driver"), line, strict=False)) for line in lines if len(line) == 3]
+
+
 def git_state() -> dict[str, Any] | None:
     """Commit of the code that runs and whether it has uncommitted changes; None outside of a checkout."""
     folder = Path(__file__).parent

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline import plan
-from pipeline.catalog import Entry, build, connect
+from pipeline.catalog import Entry, build, hold
 from pipeline.runner import Runner
 from pipeline.store import Workspace
 from stages.errors import ArtefactError
@@ -47,18 +47,25 @@ def refresh(workspace: Workspace, rounds: int) -> None:
 
 @contextmanager
 def opened(runner: Runner) -> Iterator[Any]:
-    """A read-only connection to a catalog of what is there now. Raises ArtefactError on an empty workspace.
+    """A connection to a catalog of what is there now. Raises ArtefactError on an empty workspace.
 
-    The catalog is its own, in a temporary folder: it works beside a run, and in a workspace that cannot be written.
+    The catalog is its own, in memory: it works beside a run, and in a workspace that cannot be written.
     """
-    workspace = runner.workspace
-    found = entries(workspace, runner.rounds)
-    if not found:
-        raise ArtefactError("there is nothing in this workspace yet", where=str(workspace.root), try_="hardrock run")
+    with opened_many({"workspace": (runner.workspace, runner.rounds)}) as connection:
+        yield connection
+
+
+@contextmanager
+def opened_many(workspaces: Mapping[str, tuple[Workspace, int]]) -> Iterator[Any]:
+    """A connection to the catalogs of workspaces with their numbers of rounds, each under its name. Raises ArtefactError."""
+    found = {name: entries(workspace, rounds) for name, (workspace, rounds) in workspaces.items()}
+    for name, (workspace, _) in workspaces.items():
+        if not found[name]:
+            raise ArtefactError(
+                "there is nothing in this workspace yet", where=str(workspace.root), try_="hardrock run"
+            )
     with TemporaryDirectory(prefix="hardrock-") as folder:
-        database = Path(folder) / DATABASE
-        build(database, found)
-        connection = connect(database, workspace.root)
+        connection = hold(found, [workspace.root for workspace, _ in workspaces.values()], Path(folder))
         try:
             yield connection
         finally:

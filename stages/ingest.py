@@ -9,18 +9,20 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from stages import labelling
 from stages.errors import InputError
 from stages.intake import Buffer, Dataset, Intake, Opening
 from stages.records import SPLITS, Judgement, Wrong, is_blank, shown, stable_hash
 from stages.registry import OneOf
 from stages.schemas import CORPUS, QRELS, QUERIES
-from stages.settings import Settings
+from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
 from stages.text import join_title, text_hash
 
@@ -78,12 +80,23 @@ class IngestConfig(Settings):
         "the limit in all. All rows are checked all the same, twice; what is left out is counted.",
     )
     id_bytes: int = Field(1024, ge=1, le=65_536, description="Longest id in bytes of UTF-8. Ids are held in memory.")
+    labels: str | None = speed(
+        None,
+        "File of labels that people gave with `hardrock review`. They overrule the judgements of the data set, as source human. "
+        "What holds in it is part of a result's identity, its place is not. Default: labels.jsonl in the workspace, if it is there.",
+    )
     part_rows: int = Field(100_000, description="Rows of a Parquet part. More need more memory.", ge=1)
 
 
 def external(config: IngestConfig, inputs: Inputs, device: str) -> Mapping[str, str]:
-    """The fingerprint of the raw data."""
-    return {"dataset": config.dataset.fingerprint()}
+    """The fingerprints of the raw data and, where there are any, of the labels."""
+    labels = _labels(config)
+    given = {"labels": labelling.fingerprint(labels)} if labels else {}
+    return {"dataset": config.dataset.fingerprint(), **given}
+
+
+def _labels(config: IngestConfig) -> labelling.Labels:
+    return labelling.read(Path(config.labels)) if config.labels else {}
 
 
 SPEC = Spec(
@@ -154,6 +167,8 @@ class _Reading:
         self._chosen = None if config.limit is None else _select(config, dataset, config.limit)
         self._part_rows = config.part_rows
         self._name = dataset.name
+        self._labels = _labels(config)
+        self._labelled: dict[str, int] = {}
         self.intake = _intake(config, dataset, log)
         self._counts = self.intake.counts
         self._held = _Held()
@@ -237,7 +252,6 @@ class _Reading:
         self._counts["qrels.kept"] = len(kept)
         query_rows, relevance = rows[kept].astype(np.int32), np.array(held.relevance, dtype=np.int32)[kept]
         splits = np.array(self._query_splits, dtype=np.int8)
-        self._count_splits(splits, query_rows, relevance)
         table = pa.table(
             [
                 pa.array(query_rows),
@@ -248,7 +262,14 @@ class _Reading:
             ],
             schema=QRELS,
         )
-        for start in range(0, len(kept), self._part_rows):
+        if self._labels:
+            queries, documents = self.intake.query_ids.row, self.intake.document_ids.row
+            table, self._labelled = labelling.overrule(
+                table, self._labels, queries, documents, lambda row: SPLITS[splits[row]]
+            )
+            query_rows, relevance = table["query_row"].to_numpy(), table["relevance"].to_numpy()
+        self._count_splits(splits, query_rows, relevance)
+        for start in range(0, table.num_rows, self._part_rows):
             yield table.slice(start, self._part_rows)
 
     def _unique(self, rows: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -292,7 +313,7 @@ class _Reading:
 
     def counters(self) -> dict[str, int]:
         """Every counter, those that stayed at 0 included."""
-        return {name: self._counts[name] for name in _COUNTERS}
+        return {name: self._counts[name] for name in _COUNTERS} | self._labelled
 
     def facts(self) -> dict[str, Any]:
         return {"dataset": self._name, "splits": self._splits, "queries_without_positives": self._without}
@@ -302,6 +323,8 @@ class _Reading:
         for name, says in _TOLD.items():
             if count := self._counts[name]:
                 log(f"{count:,} {says}")
+        if missing := self._labelled.get("labels.missing"):
+            log(f"{missing:,} labels name a query or a document that is not here: left out")
 
 
 def _intake(config: IngestConfig, dataset: Dataset, log: Callable[[str], None]) -> Intake:

@@ -41,7 +41,12 @@ COMMANDS = {
     "plan": ("pipeline.cli.look:plan", "List what a run would do."),
     "verify": ("pipeline.cli.verify:verify", "Check every file of the workspace against its sha256."),
     "rounds": ("pipeline.cli.look:rounds", "Show what each round gained, cost elsewhere and mined anew."),
-    "show": ("pipeline.cli.look:show", "Show one query: positives, candidates, verdicts."),
+    "show": ("pipeline.cli.show:show", "Show one query: positives, candidates, verdicts."),
+    "why": ("pipeline.cli.show:why", "Say why a document is, or is not, a negative of a query."),
+    "suspects": ("pipeline.cli.suspects:suspects", "Show likely false negatives beside the positives they resemble."),
+    "review": ("pipeline.cli.review:review", "Label negatives with single keys; the judge obeys."),
+    "audit": ("pipeline.cli.audit:audit", "Count what can be wrong with the mined data, with limits for CI."),
+    "diff": ("pipeline.cli.diff:diff", "Compare two workspaces: negatives, verdicts, metrics."),
     "calibrate": ("pipeline.cli.calibrate:calibrate", "Find the threshold of a filter for a wanted leak rate."),
     "what-if": ("pipeline.cli.what_if:what_if", "Try other rules on the stored scores, and change nothing."),
     "compare": (
@@ -49,6 +54,7 @@ COMMANDS = {
         "Train with other ways to come by negatives, and show what mining pays.",
     ),
     "sql": ("pipeline.cli.look:sql", "Query the workspace with DuckDB."),
+    "completion": ("pipeline.cli.completion:completion", "Print what makes a shell complete commands and options."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check versions, hardware and devices."),
 }
 

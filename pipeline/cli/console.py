@@ -3,29 +3,54 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from pipeline.catalog import query
-from stages.errors import ArtefactError, HardrockError, InputError
+from pipeline.looking.one import show
+from stages.errors import ArtefactError, HardrockError
 
 
 def print_rows(connection: Any, statement: str, as_json: bool = False) -> None:
     """Runs a statement and prints its rows: a table on a terminal, tab-separated lines in a pipe, or JSON lines."""
-    names, rows = query(connection, statement)
+    print_table(*query(connection, statement), as_json)
+
+
+def print_table(names: Sequence[str], rows: Iterable[Sequence[Any]], as_json: bool = False) -> None:
+    """Prints rows: a table on a terminal, tab-separated lines in a pipe, or JSON lines."""
     if as_json:
         for row in rows:
-            line = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=str)
-            click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))
+            print_json(dict(zip(names, row, strict=True)))
     elif sys.stdout.isatty():
         _table(names, rows)
     else:
-        click.echo("\t".join(_cell(name) for name in names))
+        click.echo("\t".join(cell(name) for name in names))
         for row in rows:
-            click.echo("\t".join(_cell(value) for value in row))
+            click.echo("\t".join(cell(value) for value in row))
+
+
+def print_json(value: Any) -> None:
+    """Prints a JSON value on one line, in which nothing moves a terminal's cursor."""
+    line = json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
+    click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))
+
+
+def _finite(value: Any) -> Any:
+    """The same value with null for what JSON has no number for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def print_records(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    """Prints some columns of records for a person; in a pipe as tab-separated lines."""
+    print_table(names, ([record[name] for name in names] for record in records))
 
 
 def prompt(connection: Any, as_json: bool) -> None:
@@ -48,31 +73,16 @@ def prompt(connection: Any, as_json: bool) -> None:
             gathered = ""
 
 
-def show_query(connection: Any, asked: str, number: int, limit: int) -> None:
+def show_query(connection: Any, asked: str, number: int, limit: int, as_json: bool = False) -> None:
     """Prints a query, found by id or else by text, its positives, and its first candidates with their verdicts."""
-    found = connection.execute(
-        "SELECT row, query_id, text, split FROM queries WHERE query_id = $asked OR text = $asked "
-        "ORDER BY query_id = $asked DESC, row LIMIT 1", {"asked": asked}
-    ).fetchone()  # fmt: skip
-    if found is None:
-        like = connection.execute(
-            "SELECT query_id, text FROM queries ORDER BY jaro_winkler_similarity(lower(text), lower($asked)) DESC LIMIT 3",
-            {"asked": asked},
-        ).fetchall()
-        close = "; ".join(f"{query_id} ({text})" for query_id, text in like)
-        raise InputError(f"no query {asked!r}", try_=f"the closest: {close}")
-    row, query_id, text, split = found
-    click.echo(_cell(f"{query_id} ({split}): {text}"))
-    here = {"row": row, "round": number, "rows": limit}
-    _table(("positive", "score", "rank", "text"), connection.execute(
-        "SELECT c.doc_id, round(p.score, 4), p.rank, c.text FROM positives p JOIN corpus c ON c.row = p.positive_row "
-        "WHERE p.query_row = $row AND p.round = $round ORDER BY p.score DESC", {"row": row, "round": number}
-    ).fetchall())  # fmt: skip
-    _table(("rank", "score", "verdict", "document", "value", "limit", "text"), connection.execute(
-        "SELECT j.rank, round(j.score, 4), j.verdict, c.doc_id, round(j.evidence.value, 4), round(j.evidence.limit, 4), c.text "
-        "FROM judged j JOIN corpus c ON c.row = j.doc_row WHERE j.query_row = $row AND j.round = $round "
-        "ORDER BY j.rank, j.positive_row LIMIT $rows", here
-    ).fetchall())  # fmt: skip
+    found = show(connection, asked, number, limit)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(cell(f"{found['query_id']} ({found['split']}): {found['text']}"))
+    print_records(("doc_id", "score", "rank", "text"), found["positives"])
+    click.echo()
+    print_records(("rank", "score", "verdict", "doc_id", "value", "limit", "text"), found["candidates"])
 
 
 def show_rounds(connection: Any, as_json: bool) -> None:
@@ -115,13 +125,26 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*names, box=SIMPLE, pad_edge=False)
+    table = Table(box=SIMPLE, pad_edge=False)
+    for name in names:
+        table.add_column(name, no_wrap=name not in _LONG)
     for row in rows:
-        table.add_row(*(escape(_cell(value)) for value in row))
-    Console(width=None if sys.stdout.isatty() else 160, soft_wrap=False).print(table)
+        table.add_row(*(escape(cell(value)) for value in row), style=_STYLES.get(_verdict(names, row)))
+    Console(soft_wrap=False).print(table)
 
 
-def _cell(value: Any) -> str:
+_LONG = frozenset({"text", "query", "document", "positive", "negative", "signs", "says", "why", "examples"})
+"""Columns that give way where a terminal is narrow."""
+
+_STYLES = {"kept": "green", "known_positive": "cyan", "positive": "cyan"}
+"""Colours of rows by their verdict; the verdict stands there in words too."""
+
+
+def _verdict(names: Sequence[str], row: Sequence[Any]) -> str:
+    return str(row[names.index("verdict")]) if "verdict" in names else ""
+
+
+def cell(value: Any) -> str:
     """One value on one line: control characters cannot move a terminal's cursor."""
     text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
     return "".join(c if c.isprintable() else " " for c in text)

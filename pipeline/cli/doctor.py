@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-from importlib.metadata import PackageNotFoundError, version
+import os
+from dataclasses import asdict
+from typing import Any
 
 import click
 
 from pipeline import environment
+from pipeline.clashes import clashes, installed
+from pipeline.cli.show import as_json
 from pipeline.device import resolve
+from stages.errors import ResourceError
 
 EXAMPLES = {
     "simple-icd-10-cm": "the default data set",
@@ -18,46 +22,53 @@ EXAMPLES = {
 }
 
 
-def clashes() -> list[str]:
-    """Combinations of packages that are known not to work, each with its mend."""
-    found = []
-    try:
-        torch = version("torch")
-    except PackageNotFoundError:
-        return ["torch is not installed: pip install -r requirements.lock"]
-    if (
-        importlib.util.find_spec("torchvision")
-        and torch.endswith("+cpu")
-        and not version("torchvision").endswith("+cpu")
-    ):
-        found.append(
-            f"torchvision {version('torchvision')} beside torch {torch}: sentence-transformers cannot be imported. "
-            "Mend: pip uninstall torchvision"
-        )
-    if not importlib.util.find_spec("accelerate"):
-        found.append("accelerate is missing, training needs it. Mend: pip install accelerate")
-    return found
+def examined() -> dict[str, Any]:
+    """Hardware, threads, device, versions, example packages, and clashes."""
+    hardware, device = environment.hardware(), resolve("auto")
+    return {
+        "hardware": hardware,
+        "threads": environment.threads(),
+        "device": device,
+        "gpus": environment.gpus(),
+        "versions": environment.versions(),
+        "examples": {name: installed(name) for name in EXAMPLES},
+        "clashes": [asdict(clash) for clash in clashes(hardware["cores"], os.environ, device)],
+    }
 
 
 @click.command()
-def doctor() -> None:
-    """Print versions, hardware and device, and known clashes with their mend. Ends with 6 when something is broken."""
-    hardware = environment.hardware()
+@as_json("One JSON object on standard output.")
+def doctor(as_json: bool) -> None:
+    """Print versions, hardware, threads and device, and known clashes with their mend. Ends with 6 when something is broken."""
+    from pipeline.cli.console import print_json
+
+    found = examined()
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    if any(not clash["warning"] for clash in found["clashes"]):
+        raise click.exceptions.Exit(ResourceError.exit_code)
+
+
+def _print(found: dict[str, Any]) -> None:
+    hardware = found["hardware"]
     click.echo(
-        f"processor     {hardware['processor']}, {hardware['cores']} cores, {hardware['memory'] / 2**30:.1f} GiB"
+        f"{'processor':<22}{hardware['processor']}, {hardware['cores']} cores, {hardware['memory'] / 2**30:.1f} GiB"
     )
-    click.echo(f"instructions  {' '.join(hardware['instructions']) or 'none of those that matter'}")
-    click.echo(f"device        auto is {resolve('auto')}")
-    for name, found in environment.versions().items():
-        click.echo(f"{name:<22}{found}")
-    for name, what in EXAMPLES.items():
-        try:
-            click.echo(f"{name:<22}{version(name)} ({what})")
-        except PackageNotFoundError:
-            click.echo(f"{name:<22}not installed ({what}). Mend: pip install --no-deps {name}")
-    problems = clashes()
-    for problem in problems:
-        click.echo(f"clash: {problem}", err=True)
-    if problems:
-        raise click.exceptions.Exit(6)
-    click.echo("no known clash")
+    click.echo(f"{'instructions':<22}{' '.join(hardware['instructions']) or 'none of those that matter'}")
+    click.echo(f"{'threads':<22}{', '.join(f'{name} {value}' for name, value in found['threads'].items())}")
+    for gpu in found["gpus"] or [{"name": "none", "memory": "", "driver": ""}]:
+        driver = f", driver {gpu['driver']}" if gpu["driver"] else ""
+        click.echo(f"{'GPU':<22}{gpu['name']} {gpu['memory']}".rstrip() + driver)
+    click.echo(f"{'device':<22}auto is {found['device']}")
+    for name, version in found["versions"].items():
+        click.echo(f"{name:<22}{version}")
+    for name, version in found["examples"].items():
+        says = version or "not installed"
+        mend = "" if version else f". Mend: pip install --no-deps {name}"
+        click.echo(f"{name:<22}{says} ({EXAMPLES[name]}){mend}")
+    for clash in found["clashes"]:
+        click.echo(f"{'warning' if clash['warning'] else 'clash'}: {clash['says']}. Mend: {clash['mend']}", err=True)
+    if not found["clashes"]:
+        click.echo("no known clash")

@@ -39,7 +39,7 @@ def guarded(command: Callable[[], Any]) -> int:
         signal.signal(number, stop)
     truncation.install()
     try:
-        command()
+        answer = command()
     except HardrockError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
@@ -58,7 +58,7 @@ def guarded(command: Callable[[], Any]) -> int:
         refused = _refused(error)
         click.echo(f"error: {refused}", err=True)
         return refused.exit_code
-    return 0
+    return answer if isinstance(answer, int) else 0  # click returns the code of an Exit
 
 
 def _stopped(number: int) -> str:

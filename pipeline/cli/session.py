@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import Configuration, load
@@ -9,6 +10,9 @@ from pipeline.device import resolve
 from pipeline.runner import Runner
 from pipeline.store import Workspace
 from stages.errors import ConfigError
+
+LABELS = "labels.jsonl"
+"""The file of labels in a workspace."""
 
 PLACES = ("hardrock.toml", "configs/default.toml")
 
@@ -40,5 +44,20 @@ def runner(
 ) -> Runner:
     """All of it from a command's options."""
     path = configuration_path(config)
-    loaded: Configuration = load(path, overrides, limit)
-    return Runner(loaded, Workspace(workspace_path(workspace, path, limit)), resolve(device), ignore_space)
+    place = Workspace(workspace_path(workspace, path, limit))
+    return Runner(labelled(load(path, overrides, limit), place), place, resolve(device), ignore_space)
+
+
+def labels_path(configuration: Configuration, workspace: Workspace) -> Path:
+    """Where labels are kept: where the configuration says, else in the workspace, beside the results and not among them."""
+    given = getattr(configuration.stages["ingest"], "labels", None)
+    return Path(given) if given else workspace.root / LABELS
+
+
+def labelled(configuration: Configuration, workspace: Workspace) -> Configuration:
+    """The configuration with the workspace's own labels, where there are any and it names no others."""
+    path = labels_path(configuration, workspace)
+    if not path.is_file():
+        return configuration
+    ingest = configuration.stages["ingest"].model_copy(update={"labels": str(path)})
+    return replace(configuration, stages={**configuration.stages, "ingest": ingest})

@@ -52,8 +52,36 @@ def test_help_lists_every_command():
         "calibrate",
         "what-if",
         "compare",
+        "why",
+        "suspects",
+        "review",
+        "audit",
+        "diff",
+        "completion",
     ):
         assert re.search(rf"^  {name} ", text, re.M), name
+
+
+@pytest.mark.parametrize(
+    ("shell", "name"), [("bash", "bash_complete"), ("zsh", "zsh_complete"), ("fish", "fish_complete")]
+)
+def test_completion_prints_the_shells_own_script(shell, name):
+    said = hardrock("completion", shell).stdout
+    assert f"_HARDROCK_COMPLETE={name} " in said
+    assert "hardrock" in said
+
+
+def test_what_the_script_asks_is_answered_with_commands_and_options():
+    def completed(words: str, place: int) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; sys.argv = ['hardrock']; from pipeline.cli import main; main()"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+            env={"PATH": "/usr/bin:/bin", "_HARDROCK_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(place)},
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert completed("hardrock su", 1) == ["plain,suspects"]
+    assert completed("hardrock review --see", 2) == ["plain,--seed"]
 
 
 def test_an_unknown_command_gets_a_suggestion():
@@ -83,6 +111,17 @@ def test_an_error_becomes_its_exit_code_and_a_message(error, capsys):
     assert guarded(fails) == error.exit_code
     said = capsys.readouterr().err
     assert said == "error: no text\n  where: corpus.jsonl, line 3\n  got:   null\n  try:   remove the line\n"
+
+
+def test_a_command_that_ends_with_a_code_and_no_message_ends_with_it():
+    import click
+
+    @click.command()
+    def ends() -> None:
+        raise click.exceptions.Exit(3)
+
+    assert guarded(lambda: ends([], standalone_mode=False)) == 3
+    assert guarded(lambda: click.command()(lambda: None)([], standalone_mode=False)) == 0
 
 
 SLEEP = "import sys, time; from pipeline.cli.guard import guarded; print('up', flush=True); sys.exit(guarded(lambda: time.sleep(60)))"

@@ -1,0 +1,1 @@
+"""What people ask of a workspace, as data: no printing, no options, and nothing is written but labels."""
