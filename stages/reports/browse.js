@@ -112,7 +112,7 @@
       const details = make("details", "query");
       details.dataset.query = query[0];
       const summary = make("summary");
-      summary.append(make("span", "asks", query[1]), make("span", "note", `${query[0]} · ${query[2]} · ${query[3].length} positives, ` +
+      summary.append(make("span", "asks", query[1]), make("span", "note", `${query[0]} · ${query[2]} · ${query[3].length} ${query[3].length === 1 ? "positive" : "positives"}, ` +
         `${query[4].length + query[6][0]} kept, ${query[5].length + query[6][1]} dropped`));
       details.append(summary);
       details.addEventListener("toggle", () => { if (details.open) fill(details, query); });

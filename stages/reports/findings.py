@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup, escape
 
-from stages.reports.mining import KEPT, distinct
+from stages.reports.mining import KEPT, distinct, whole_queries
 from stages.spec import Inputs, Source
 
 BINS = 48
@@ -89,22 +89,20 @@ def distances(judged: Source) -> Distances:
 
 
 def suspects(judged: Source, count: int) -> list[Suspect]:
-    """The kept candidates with the smallest gaps, one a query, the smallest first."""
+    """Of each query the kept candidate with the smallest gap, and of these the ones with the highest scores."""
     columns = ["query_row", "positive_row", "doc_row", "score", "positive_score", "rank"]
     found: list[pa.Table] = []
-    for batch in judged.batches([*columns, "verdict"]):
+    for batch in whole_queries(judged, [*columns, "verdict"]):
         gap = _gaps(batch)
         near = np.flatnonzero(_kept(batch) & np.isfinite(gap))
         near = near[np.lexsort((near, gap[near]))]
         query = batch.column("query_row").to_numpy()[near]
-        near = near[np.sort(np.unique(query, return_index=True)[1])][:count]
-        table = pa.Table.from_batches([batch.select(columns)]).take(pa.array(near))
+        near = near[np.unique(query, return_index=True)[1]]  # the first of each query
+        near = near[np.argsort(-batch.column("score").to_numpy()[near], kind="stable")][:count]
+        table = batch.select(columns).take(pa.array(near))
         found.append(table.append_column("gap", pa.array(gap[near])))
     rows = [row for table in found for row in table.to_pylist()]
-    first: dict[int, Suspect] = {}
-    for row in sorted(rows, key=lambda row: (row["gap"], row["query_row"], row["doc_row"])):
-        first.setdefault(row["query_row"], Suspect(**row))
-    return list(first.values())[:count]
+    return [Suspect(**row) for row in sorted(rows, key=lambda row: (-row["score"], row["query_row"]))[:count]]
 
 
 def hubs(judged: Source, triplets: Source, documents: int, count: int) -> list[Hub]:
@@ -167,13 +165,13 @@ def _words(text: str) -> Iterator[str]:
     return (match[0].casefold() for match in _WORD.finditer(text))
 
 
-def _kept(batch: pa.RecordBatch) -> np.ndarray:
-    return pc.equal(batch.column("verdict").cast(pa.string()), KEPT).to_numpy(zero_copy_only=False)
+def _kept(batch: pa.RecordBatch | pa.Table) -> np.ndarray:
+    return np.asarray(pc.equal(batch.column("verdict").cast(pa.string()), KEPT))
 
 
-def _gaps(batch: pa.RecordBatch) -> np.ndarray:
+def _gaps(batch: pa.RecordBatch | pa.Table) -> np.ndarray:
     """float64 (rows,), NaN where there is no positive's score or it is zero."""
-    positive = batch.column("positive_score").to_numpy(zero_copy_only=False).astype(np.float64)
+    positive = np.asarray(batch.column("positive_score"), dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((positive - batch.column("score").to_numpy()) / np.abs(positive))
 

@@ -457,7 +457,7 @@ def test_the_same_bytes_twice_and_other_queries_with_another_seed(tmp_path: Path
     )
     for name in ("index.html", "metrics.json"):
         assert a.files[name].read_bytes() == b.files[name].read_bytes()
-    drawn = [[e.attributes["data-query"] for e in parsed(r).all("article")] for r in (a, c)]
+    drawn = [[e.attributes["data-query"] for e in parsed(r).all("article", class_="query")] for r in (a, c)]
     assert drawn[0] != drawn[1]
 
 
