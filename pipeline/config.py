@@ -99,7 +99,18 @@ def _build(tables: dict[str, Any], source: Path) -> Configuration:
             raise
     for follower, leader in FOLLOWS.items():
         stages[follower[0]] = _follow(stages, follower, leader, source)
+    others = {stage: _shown(model.semantic()) for stage, model in stages.items() if stage != "report"}
+    stages["report"] = stages["report"].model_copy(update={"configuration": others})
     return Configuration(source, rounds, stages)
+
+
+def _shown(value: Any) -> Any:
+    """The same value with absolute paths cut to their last part, so that a page is the same in any folder."""
+    if isinstance(value, dict):
+        return {key: _shown(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _follow(

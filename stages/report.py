@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from stages.deepened import Deepened
-from stages.reports import figures, leaks, mining
+from stages.reports import browse, figures, findings, leaks, mining
+from stages.reports.browse import Browse
 from stages.reports.churn import Churn, churn
-from stages.reports.page import Data, Document, Example, Guard, Page, Round, Training, render
+from stages.reports.page import Data, Document, Example, Findings, Guard, Page, Pair, Round, Training, render
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
 
@@ -33,14 +36,38 @@ class ReportConfig(Settings):
         description="Kept and dropped candidates shown of a query in a round, each. The page says how many more there are.",
     )
     characters: int = Field(240, ge=20, description="Characters shown of a text, after which it ends in an ellipsis.")
+    browse: int = Field(
+        10_000, ge=0, description="Queries that can be searched and opened, drawn by the seed. 10,000 take up to 4 MB."
+    )
+    suspects: int = Field(12, ge=0, description="Kept candidates nearest to their positive that are shown beside it.")
+    hubs: int = Field(10, ge=0, description="Documents that most queries keep as negatives that are listed.")
     seed: int = Field(0, ge=0, description="Seed of the draw of queries. Another seed shows others.")
+    configuration: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="What every other stage was configured with, by stage. Filled in by itself."
+    )
 
 
 MINED = ("positives", "judged", "triplets", "shortfall")
 
+PACKAGES = (
+    "hardrock", "torch", "sentence-transformers", "transformers", "faiss-cpu", "numpy", "pyarrow", "bm25s", "ir-measures",
+)  # fmt: skip
+
+
+def versions(config: ReportConfig, inputs: Inputs, device: str) -> dict[str, str]:
+    """Installed versions of what results hang on. They are on the page, and so part of what identifies it."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
 SPEC = Spec(
     name="report",
-    version=1,
+    version=2,
     config=ReportConfig,
     facts_of=("judged", "corpus.faiss", "guard_metrics"),
     inputs=("corpus", "queries", "qrels"),
@@ -53,8 +80,10 @@ SPEC = Spec(
         "guard_metrics",
         "guard_comparisons",
         "training_log",
+        "dev_curve",
         "corpus.faiss",
     ),
+    external=versions,
     files=("index.html", "metrics.json"),
 )
 
@@ -88,9 +117,10 @@ def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
         Round(
             number,
             mining.read(tables, queries) if _mined(tables) else None,
-            _training(tables["training_log"]) if "training_log" in tables else None,
+            _training(tables["training_log"], tables.get("dev_curve")) if "training_log" in tables else None,
             tables["corpus.faiss"].facts if "corpus.faiss" in tables else {},
             leaks.read(tables["estimates"]) if "estimates" in tables else [],
+            findings.distances(tables["judged"]) if _mined(tables) else None,
         )
         for number, tables in by_round.items()
     ]
@@ -104,6 +134,10 @@ def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
         rounds=rounds,
         churn=_churn(by_round),
         examples=_examples(config, inputs, by_round),
+        findings=_findings(config, inputs, by_round),
+        browse=_browse(config, inputs, by_round),
+        configuration=config.configuration,
+        versions=versions(config, inputs, context.device),
     )
 
 
@@ -165,10 +199,62 @@ def _column(source: Source, name: str) -> Iterator[str]:
         yield from batch.column(name).to_pylist()
 
 
-def _training(log: Source) -> Training:
+def _training(log: Source, curve: Source | None) -> Training:
     table = log.read(["step", "loss", "masked"])
     steps, losses, masked = (column.to_numpy().astype(np.float64) for column in table.columns)
-    return Training(steps, losses, float(masked.mean()) if len(masked) else 0.0)
+    measured = curve.read(["step", "ndcg"]) if curve else None
+    at, ndcg = (c.to_numpy().astype(np.float64) for c in measured.columns) if measured else (np.empty(0), np.empty(0))
+    return Training(steps, losses, float(masked.mean()) if len(masked) else 0.0, at, ndcg)
+
+
+def _findings(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mapping[str, Source]]) -> Findings:
+    """What to look at first, of the last round that was mined; of the data alone when none was."""
+    mined = {number: tables for number, tables in by_round.items() if _mined(tables)}
+    if not mined:
+        return Findings(None, [], [], findings.checks(inputs, None))
+    number = max(mined)
+    tables = mined[number]
+    found = findings.suspects(tables["judged"], config.suspects)
+    hubs = findings.hubs(tables["judged"], tables["triplets"], inputs["corpus"].rows, config.hubs)
+    rows = sorted({r for s in found for r in (s.positive_row, s.doc_row)} | {hub.doc_row for hub in hubs})
+    documents = _documents(inputs["corpus"], rows, config.characters)
+    queries = {
+        row["row"]: row
+        for row in _take(inputs["queries"], ["row", "query_id", "text"], sorted(s.query_row for s in found))
+    }
+    pairs = [
+        Pair(
+            s,
+            queries[s.query_row]["query_id"],
+            _shorten(queries[s.query_row]["text"], config.characters),
+            documents[s.positive_row],
+            documents[s.doc_row],
+        )
+        for s in found
+    ]
+    return Findings(
+        number, pairs, [(hub, documents[hub.doc_row]) for hub in hubs], findings.checks(inputs, tables["triplets"])
+    )
+
+
+def _browse(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mapping[str, Source]]) -> Browse | None:
+    """The queries of the last round that was mined, to be searched; None when there are none."""
+    mined = {number: tables for number, tables in by_round.items() if _mined(tables)}
+    if not mined or not config.browse:
+        return None
+    tables = mined[max(mined)]
+    rows = mining.choose(tables["positives"], config.browse, config.seed)
+    shown = browse.listed(tables, rows, config.candidates)
+    wanted = sorted({c[0] for one in shown.values() for name in "pkd" for c in one[name]})
+    documents = {
+        row: (each.doc_id, each.title, each.text)
+        for row, each in _documents(inputs["corpus"], wanted, config.characters).items()
+    }
+    queries = {row["row"]: row for row in _take(inputs["queries"], ["row", "query_id", "text", "split"], rows)}
+    of = len(mining.choose(tables["positives"], inputs["queries"].rows, config.seed))
+    edges = mining.edges([tables["judged"], tables["positives"]])
+    scale = (float(edges[0]), float(edges[-1]))
+    return browse.pack(shown, queries, documents, round=max(mined), of=of, scale=scale, characters=config.characters)
 
 
 def _examples(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mapping[str, Source]]) -> list[Example]:

@@ -71,12 +71,17 @@ def bars(title: str, x_label: str, y_label: str, labels: Sequence[str], heights:
     return _svg(title, frame.height, [*frame.axes(x_ticks=False), *marks])
 
 
-def line(title: str, x_label: str, y_label: str, xs: np.ndarray, ys: np.ndarray, *, style: str) -> Markup:
-    """A line through points (n,), the y axis from zero."""
+def line(
+    title: str, x_label: str, y_label: str, xs: np.ndarray, ys: np.ndarray, *, style: str, zero: bool = True
+) -> Markup:
+    """A line through points (n,), the y axis from zero or from the lowest."""
     x_range = (float(xs.min()), float(xs.max()))
     if x_range[0] == x_range[1]:
         x_range = (x_range[0] - 0.5, x_range[1] + 0.5)
-    frame = _Frame(x_label, y_label, x_range, (min(0.0, float(ys.min())), float(ys.max()) or 1.0))
+    low, high = min(float(ys.min()), 0.0 if zero else np.inf), float(ys.max())
+    if low == high:
+        low, high = low - 0.05, high + 0.05
+    frame = _Frame(x_label, y_label, x_range, (low, high))
     marks = [f'<path class="line {escape(style)}" d="{frame.path(xs, ys)}"/>']
     if len(xs) <= 40:
         dots = zip(xs.tolist(), ys.tolist(), strict=True)
@@ -174,7 +179,9 @@ class _Frame:
         step = self.y_ticks[1] - self.y_ticks[0] if len(self.y_ticks) > 1 else y_range[1]
         if self.y_ticks[-1] < y_range[1]:
             self.y_ticks.append(self.y_ticks[-1] + step)
-        self.y_range = (min(y_range[0], self.y_ticks[0]), self.y_ticks[-1])
+        if self.y_ticks[0] > y_range[0]:
+            self.y_ticks.insert(0, self.y_ticks[0] - step)
+        self.y_range = (self.y_ticks[0], self.y_ticks[-1])
 
     def x(self, value: float) -> float:
         low, high = self.x_range

@@ -16,6 +16,12 @@ from stages.spec import Source
 ALL = "all"
 """The name of all filters together."""
 
+FEWEST = 20
+"""Hidden positives below which no bound is shown: its interval would be wider than half the scale."""
+
+VACUOUS = 0.5
+"""A bound from here on says nothing that helps."""
+
 SAYS = {
     "hidden_positive": "Labelled documents were hidden from the filters: the leak rate is the share that would have become negatives.",
     "hierarchy": "A proxy, not a leak rate: the share of the relatives of positives that is kept as negatives.",
@@ -75,6 +81,11 @@ class Leaks:
     def graded(self) -> bool:
         """Whether it is known of some candidates that they are not relevant."""
         return any(leak.negatives_dropped is not None for leak in self.filters)
+
+    @property
+    def tells(self) -> bool:
+        """Whether enough was hidden for the bound on the kept to say anything."""
+        return self.at_most is not None and self.filters[-1].hidden >= FEWEST and self.at_most < VACUOUS
 
     def charts(self) -> list[tuple[str, str, Markup]]:
         """Caption, note and chart of the leak rate by filter, by rank and by gap."""

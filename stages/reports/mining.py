@@ -75,28 +75,28 @@ class Mined:
 def read(inputs: Mapping[str, Source], queries: int) -> Mined:
     """The figures of a round from its tables, in batches; `queries` is the number of rows in queries."""
     judged, positives, triplets = inputs["judged"], inputs["positives"], inputs["triplets"]
-    edges = _edges([judged, positives])
+    bins = edges([judged, positives])
     scores = {name: np.zeros(BINS, dtype=np.int64) for name in ("positives", "kept", "dropped")}
     verdicts: Counter[str] = Counter()
     kept_per_query, seen = np.zeros(queries, dtype=np.int64), np.zeros(queries, dtype=bool)
     for batch in positives.batches(["query_row", "score"]):
         seen[batch.column("query_row").to_numpy()] = True
-        scores["positives"] += np.histogram(_numbers(batch.column("score")), edges)[0]
-    for table in _whole_queries(judged, ["query_row", "doc_row", "score", "verdict"]):
+        scores["positives"] += np.histogram(_numbers(batch.column("score")), bins)[0]
+    for table in whole_queries(judged, ["query_row", "doc_row", "score", "verdict"]):
         names = table.column("verdict").cast(pa.string())
         verdicts.update({row["values"]: row["counts"] for row in pc.value_counts(names).to_pylist()})
         kept = pc.equal(names, KEPT).to_numpy()
         values, query = table.column("score").to_numpy(), table.column("query_row").to_numpy()
         seen[query] = True
-        scores["kept"] += np.histogram(values[kept], edges)[0]
-        scores["dropped"] += np.histogram(values[~kept], edges)[0]
+        scores["kept"] += np.histogram(values[kept], bins)[0]
+        scores["dropped"] += np.histogram(values[~kept], bins)[0]
         # Held against each positive apart, a document stands in several rows of its query.
-        pairs = _distinct(query[kept], table.column("doc_row").to_numpy()[kept])
+        pairs = distinct(query[kept], table.column("doc_row").to_numpy()[kept])
         kept_per_query += np.bincount((pairs >> 32).astype(np.int64), minlength=queries)
     chosen = triplets.read(["query_row", "positive_row", "negative_row"])
     query, positive, negative = (column.to_numpy() for column in chosen.columns)
-    sampled = chosen.num_rows if _per_positive(judged) else len(_distinct(query, negative))
-    got = np.unique(_key(query, positive), return_counts=True)[1]
+    sampled = chosen.num_rows if _per_positive(judged) else len(distinct(query, negative))
+    got = np.unique(key(query, positive), return_counts=True)[1]
     sampled_per_pair = np.bincount(got, minlength=1)
     without = int(np.count_nonzero(inputs["shortfall"].read(["got"])["got"].to_numpy() == 0))
     sampled_per_pair[0] = without
@@ -108,7 +108,7 @@ def read(inputs: Mapping[str, Source], queries: int) -> Mined:
         triplets=triplets.rows,
         pairs=len(got) + without,
         short=inputs["shortfall"].rows,
-        edges=edges,
+        edges=bins,
         scores=scores,
         kept_per_query=kept_per_query[seen],
         sampled_per_pair=sampled_per_pair,
@@ -156,7 +156,7 @@ def _rows(source: Source, columns: Sequence[str], queries: pa.Array) -> Iterator
         yield from batch.filter(pc.is_in(batch.column("query_row"), queries)).to_pylist()
 
 
-def _edges(sources: Sequence[Source]) -> np.ndarray:
+def edges(sources: Sequence[Source]) -> np.ndarray:
     """Bin edges from the lowest to the highest score, float64 (BINS + 1,)."""
     low, high = np.inf, -np.inf
     for source in sources:
@@ -173,7 +173,7 @@ def _numbers(column: pa.Array) -> np.ndarray:
     return np.asarray(values[np.isfinite(values)])
 
 
-def _whole_queries(judged: Source, columns: Sequence[str]) -> Iterator[pa.Table]:
+def whole_queries(judged: Source, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Batches of a table ordered by query_row, cut so that no query lies in two."""
     held: list[pa.RecordBatch] = []
     for batch in judged.batches(columns):
@@ -189,12 +189,12 @@ def _whole_queries(judged: Source, columns: Sequence[str]) -> Iterator[pa.Table]
         yield pa.Table.from_batches(held)
 
 
-def _key(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def key(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (left.astype(np.int64) << 32) | right.astype(np.int64)
 
 
-def _distinct(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.unique(_key(left, right))
+def distinct(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.unique(key(left, right))
 
 
 def _order(judged: Source, verdicts: Mapping[str, int]) -> list[str]:

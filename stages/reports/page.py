@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -13,9 +14,11 @@ import numpy as np
 from markupsafe import Markup
 
 from stages.reports import charts
+from stages.reports.browse import Browse
 from stages.reports.charts import Interval, Series
 from stages.reports.churn import Churn
 from stages.reports.figures import Comparison, Mean, system_label
+from stages.reports.findings import Check, Distances, Hub, Suspect, overlap
 from stages.reports.leaks import Leaks
 from stages.reports.mining import Candidate, Mined, Shown
 
@@ -44,6 +47,8 @@ class Training:
     steps: np.ndarray  # float64 (n,)
     losses: np.ndarray  # float64 (n,)
     masked: float
+    measured_at: np.ndarray  # float64 (m,), steps
+    ndcg: np.ndarray  # float64 (m,)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,26 @@ class Round:
     training: Training | None
     index: Mapping[str, Any]
     leaks: Sequence[Leaks] = ()
+    distances: Distances | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A suspect beside the positive that it scores near."""
+
+    suspect: Suspect
+    query_id: str
+    query: str
+    positive: Document
+    candidate: Document
+
+
+@dataclass(frozen=True)
+class Findings:
+    round: int | None
+    suspects: Sequence[Pair]
+    hubs: Sequence[tuple[Hub, Document]]
+    checks: Sequence[Check]
 
 
 @dataclass(frozen=True)
@@ -90,6 +115,10 @@ class Page:
     rounds: Sequence[Round]
     churn: Sequence[Churn]
     examples: Sequence[Example]
+    findings: Findings
+    browse: Browse | None
+    configuration: Mapping[str, Mapping[str, Any]]
+    versions: Mapping[str, str]
 
 
 def render(page: Page) -> str:
@@ -98,14 +127,18 @@ def render(page: Page) -> str:
 
     folder = files("stages.reports")
     style = folder.joinpath("style.css").read_text(encoding="utf-8")
+    script = folder.joinpath("browse.js").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = charts.number
     template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
-    allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return template.render(
         page=page,
         style=Markup(style),
-        style_hash=f"sha256-{allowed}",
+        style_hash=_allowed(style),
+        script=Markup(script),
+        script_hash=_allowed(script),
+        overlap=overlap,
+        settings=_settings(page.configuration),
         headlines=[
             *(_headline(page, split, None) for split in page.splits),
             *(_headline(page, guard.split, guard) for guard in page.guards),
@@ -116,6 +149,24 @@ def render(page: Page) -> str:
         label=system_label,
         bar=_bar(page),
     )
+
+
+def _allowed(text: str) -> str:
+    """A source of the content security policy that allows this text alone."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _settings(configuration: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    """By stage: dotted keys with their values as JSON."""
+    return {stage: list(_flat(table)) for stage, table in configuration.items() if table}
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, json.dumps(value, ensure_ascii=False)
 
 
 def _headline(page: Page, split: str, guard: Guard | None) -> dict[str, Any]:
@@ -151,8 +202,12 @@ def _charts(round: Round) -> list[tuple[str, str, Markup]]:
     found: list[tuple[str, str, Markup]] = []
     if round.mined:
         found += _mined_charts(round.mined)
+    if round.distances:
+        found += _distance_charts(round.distances)
     if round.training and len(round.training.losses):
         found.append(_loss_chart(round.training))
+    if round.training and len(round.training.ndcg):
+        found.append(_dev_chart(round.training))
     return found
 
 
@@ -198,6 +253,46 @@ def _mined_charts(mined: Mined) -> list[tuple[str, str, Markup]]:
             ),
         ),
     ]
+
+
+def _distance_charts(distances: Distances) -> list[tuple[str, str, Markup]]:
+    number = charts.number
+
+    def shares(counts: Mapping[str, np.ndarray]) -> list[Series]:
+        return [Series(name, name, 100 * c / max(1, c.sum())) for name, c in counts.items()]
+
+    return [
+        (
+            "How near candidates come to their positive",
+            "The gap is how far a score lies below its positive's, as a share of it: left of 0 a candidate scores higher. "
+            f"{number(distances.outside)} candidates lie outside or have no positive's score.",
+            charts.histogram(
+                "Gaps of kept and dropped", "gap to the positive (share of its score)", "share of the group (%)",
+                distances.gap_edges, shares(distances.gaps),
+            ),
+        ),
+        (
+            "At which rank they were found",
+            "Rank among all documents found for the query, positives included.",
+            charts.histogram(
+                "Ranks of kept and dropped", "rank", "candidates", distances.rank_edges,
+                [Series(name, name, counts) for name, counts in distances.ranks.items()],
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _dev_chart(training: Training) -> tuple[str, str, Markup]:
+    best = int(training.ndcg.argmax())
+    return (
+        "Retrieval while training",
+        f"On the queries of the split dev; best {training.ndcg[best]:.4f} after {charts.number(training.measured_at[best])} steps. "
+        "The axis does not begin at zero.",
+        charts.line(
+            "nDCG@10 on dev by step", "optimizer step", "nDCG@10 (0 to 1)", training.measured_at, training.ndcg,
+            style="kept", zero=False,
+        ),
+    )  # fmt: skip
 
 
 def _loss_chart(training: Training) -> tuple[str, str, Markup]:
