@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import dataclass
@@ -89,12 +90,14 @@ def _serve() -> None:
     import rich.progress  # noqa: F401
 
     from pipeline import plan
-    from pipeline.cli import run  # noqa: F401
-    from tests.faults import events, world  # noqa: F401
+    from pipeline.cli import run
+    from tests.faults import events, world  # noqa: F401 - events is the children's
 
     world.lighten()
     for stage in plan.STAGES:
         plan.spec(stage)
+    with tempfile.TemporaryDirectory() as warm:  # what libraries do once they have then done for all runs
+        run.bring(world.runner(world.write_data(Path(warm) / "data"), Path(warm) / "ws"), set)
     for line in sys.stdin:
         order = json.loads(line)
         Path(order["out"] + ".events").unlink(missing_ok=True)
