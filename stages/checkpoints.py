@@ -40,11 +40,12 @@ class Journal:
     """Whether the training was ended before its last step, as nothing was gained any more."""
     _loss: list[Tensor] = field(default_factory=list, repr=False)
     _masked: list[Tensor] = field(default_factory=list, repr=False)
+    _at_limit: list[int | Tensor] = field(default_factory=list, repr=False)
 
-    def add(self, loss: Tensor, masked: Tensor, texts: int, texts_at_limit: int) -> None:
+    def add(self, loss: Tensor, masked: Tensor, texts: int, texts_at_limit: int | Tensor) -> None:
         """One batch. The tensors stay on their device: reading each would wait for it."""
         self.texts += texts
-        self.texts_at_limit += texts_at_limit
+        self._at_limit.append(texts_at_limit)
         self._loss.append(loss)
         self._masked.append(masked)
 
@@ -60,7 +61,8 @@ class Journal:
         for loss, share in zip(losses, masked, strict=True):
             self.batches, self.loss, self.masked = self.batches + 1, self.loss + loss, self.masked + share
             self.all_masked += share
-        self._loss, self._masked = [], []
+        self.texts_at_limit += sum(int(count) for count in self._at_limit)
+        self._loss, self._masked, self._at_limit = [], [], []
 
     def row(self, step: int, epoch: float, learning_rate: float) -> None:
         """Ends a row of the log."""

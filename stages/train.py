@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
 from stages.training.data import Guide, guided, known_of, qrels_of
 from stages.training.place import Place, place_of
-from stages.training.precision import bf16_on
+from stages.training.precision import bf16_on, check_devices
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -168,6 +168,12 @@ class TrainConfig(Settings):
         "auto",
         description="bf16 is automatic mixed precision with weights in fp32; auto is bf16 on CUDA and fp32 on a processor, so "
         "that no result hangs on its instructions. On one with AMX or AVX512-BF16 bf16 is faster",
+    )
+    devices: int = Field(
+        1,
+        ge=1,
+        description="GPUs, or on a processor processes, that share the texts of every batch; batches, masks and negatives stay "
+        "those of one, and the result differs by rounding and by what dropout draws",
     )
     lora: Lora | None = Field(None, description="trains adapters alone: less memory; none: all weights")
     early_stopping: EarlyStopping | None = Field(
@@ -360,7 +366,9 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
     bf16 = bf16_on(context.device, config.precision, context.log)
-    module = model.load(encoder, context.device, config.seed)
+    check_devices(config.devices, context.device)
+    many = config.devices > 1
+    module = model.load(encoder, "cpu" if many else context.device, config.seed)
     if config.lora:
         lora = config.lora
         model.adapt(module, lora.rank, lora.alpha, lora.dropout, lora.target_modules)
@@ -385,17 +393,21 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
     context.log(
         f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {place.stop - place.start} steps"
     )
+    job: dict[str, Any] = {
+        "objective": config.loss,
+        "collator": collator,
+        "schedule": _schedule(config, place, bf16, context.device),
+        "checkpoints": Checkpoints(context.scratch, _belongs(config, chosen, scores)),
+        "development": on_dev,
+        "carried": place.carried,
+    }
     with context.progress("train", place.stop - place.start) as bar:
-        journal = loop.fit(
-            config.loss,
-            collator,
-            schedule=_schedule(config, place, bf16, context.device),
-            checkpoints=Checkpoints(context.scratch, _belongs(config, chosen, scores)),
-            log=context.log,
-            advance=bar.advance,
-            development=on_dev,
-            carried=place.carried,
-        )
+        if many:
+            from stages.training.spread import Job, spread
+
+            journal = spread(Job(**job), config.devices, log=context.log, advance=bar.advance)
+        else:
+            journal = loop.fit(**job, log=context.log, advance=bar.advance)
     return journal, module
 
 

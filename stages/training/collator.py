@@ -64,6 +64,8 @@ class Collator:
     max_tokens: int | None
     pass_rows: int
     guidance: Guidance | None = None
+    share: tuple[int, int] = (0, 1)
+    """Which of how many processes this is: it has every so-manyth pass."""
 
     def __call__(self, numbers: Sequence[int]) -> dict[str, Any]:
         examples, picked = self.plan.batch(*numbers)
@@ -76,6 +78,7 @@ class Collator:
             "document": self.tokens("document", *self.documents.of(documents)),
             "known": torch.from_numpy(self.known.mask(queries, documents)),  # (B, M)
             "owners": torch.from_numpy(owners),
+            "number": numbers[0],
             "guidance": {name: torch.from_numpy(values) for name, values in guidance.items()},
         }
 
@@ -89,16 +92,20 @@ class Collator:
     def tokens(self, role: str, texts: list[str], prompts: list[str]) -> dict[str, Any]:
         """Tokens in passes of texts with one prompt and of about one length, so that little of a pass is padding."""
         passes: list[list[int]] = []
+        rank, size = self.share
         for prompt in sorted(set(prompts)):
             order = sorted((i for i, own in enumerate(prompts) if own == prompt), key=lambda i: len(texts[i]))
-            passes += [order[start : start + self.pass_rows] for start in range(0, len(order), self.pass_rows)]
+            rows = min(self.pass_rows, -(-len(order) // size))
+            passes += [order[start : start + rows] for start in range(0, len(order), rows)]
         cap = {} if self.max_tokens is None else {"max_length": self.limit}
         tokens = [
             dict(self.module.preprocess([texts[i] for i in rows], prompt=prompts[rows[0]] or None, task=role, **cap))
-            for rows in passes
+            for rows in passes[rank::size]
         ]
+        owner = np.repeat(np.arange(len(passes)), [len(rows) for rows in passes])
         return {
             "passes": tokens,
+            "own": torch.from_numpy(np.flatnonzero(owner % size == rank)),
             "places": torch.from_numpy(np.argsort(np.concatenate(passes), kind="stable")),
             "at_limit": sum(self._at_limit(features) for features in tokens),
         }

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stages.checkpoints import Journal
 from stages.objectives import Batch, Objective, Outcome
+from stages.training.world import World
 
 Features = dict[str, Any]
 
@@ -24,12 +25,21 @@ class Contrastive(nn.Module):
     """The loss as the trainer wants it: a module that holds the model and takes a batch."""
 
     def __init__(
-        self, model: SentenceTransformer, objective: Objective, journal: Journal, *, cached: bool = False
+        self,
+        model: SentenceTransformer,
+        objective: Objective,
+        journal: Journal,
+        *,
+        cached: bool = False,
+        world: World = World(),  # noqa: B008
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.model, self.objective, self._journal, self._cached = model, objective.module(), journal, cached
+        self._world, self._seed = world, seed
 
     def forward(self, batch: dict[str, Any], labels: None) -> Tensor:
+        self._world.seed(self._seed, batch["number"])
         queries, documents = self.embed(batch["query"], "query"), self.embed(batch["document"], "document")
         positives = torch.arange(len(queries), device=queries.device)
         outcome: Outcome = self.objective(
@@ -39,7 +49,7 @@ class Contrastive(nn.Module):
             outcome.loss.detach(),
             outcome.masked,
             len(queries) + len(documents),
-            sum(batch[name]["at_limit"] for name in ("query", "document")),
+            self._world.total(sum(batch[name]["at_limit"] for name in ("query", "document")), queries.device),
         )
         return outcome.loss
 
@@ -47,7 +57,11 @@ class Contrastive(nn.Module):
         """Embeddings in the order of the texts: float (n, d)."""
         cached = self._cached and torch.is_grad_enabled()
         embed = _embed_cached if cached else _embed
-        return embed(self.model, tokens["passes"], role)[tokens["places"]]
+        if tokens["passes"]:
+            own = embed(self.model, tokens["passes"], role)
+        else:  # too few texts for all processes
+            own = torch.zeros(0, self.model.get_embedding_dimension(), device=self.model.device, requires_grad=True)
+        return self._world.whole(own, tokens["own"], len(tokens["places"]))[tokens["places"]]
 
 
 def _embed(model: SentenceTransformer, passes: Sequence[Features], role: str) -> Tensor:

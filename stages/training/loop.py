@@ -27,6 +27,7 @@ from stages.training.collator import Collator
 from stages.training.contrastive import Contrastive
 from stages.training.development import Development
 from stages.training.plan import Plan
+from stages.training.world import World
 
 WEIGHTS, LEARNED, BEST = "weights.safetensors", "loss.safetensors", "best.safetensors"
 """Of a checkpoint: the model, what the loss has learned, and the model that was best on dev."""
@@ -64,6 +65,13 @@ class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
             )
         )
 
+    def training_step(self, *given: Any, **named: Any) -> Tensor:
+        """The library's, and at the end of an optimizer step the gradients of all processes."""
+        loss: Tensor = super().training_step(*given, **named)
+        if self.accelerator.sync_gradients:
+            self.world.sum_gradients(self.model.parameters())
+        return loss
+
     def collect_features(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], None]:
         return inputs, None
 
@@ -85,6 +93,9 @@ class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
         if (folder / LEARNED).exists():
             self.loss.objective.load_state_dict(load_file(folder / LEARNED))
         self.best = load_file(folder / BEST) if (folder / BEST).exists() else {}
+
+    world: World = World()
+    """The processes that train together."""
 
     best: dict[str, Tensor] = {}
     """The weights that were best on dev so far; empty when nothing is measured."""
@@ -128,7 +139,9 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]
         *,
         development: Development | None,
         advance: Callable[[int], None],
+        world: World,
     ) -> None:
+        self._world = world
         self._schedule, self._plan, self._journal, self._checkpoints = schedule, plan, journal, checkpoints
         self._development, self._advance = development, advance
         self.keep_best: Callable[[], None]
@@ -157,6 +170,8 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]
             control.should_save = bool(schedule.checkpoint_steps)
         elif step == schedule.stop < schedule.steps:
             control.should_save = control.should_training_stop = True
+        if self._world.rank:
+            control.should_save = False
         self._advance(1)
 
     def on_save(self, args: Any, state: Any, control: Any, **found: Any) -> None:
@@ -167,7 +182,8 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]
         """A point of the curve, and the weights kept when there is none better."""
         if self._development:
             epoch = self._plan.position(step * self._schedule.accumulate) if step else 0.0
-            self._journal.curve.append({"step": step, "epoch": epoch, "ndcg": self._development.measure()})
+            ndcg = self._world.agree(self._development.measure)
+            self._journal.curve.append({"step": step, "epoch": epoch, "ndcg": ndcg})
             if self._journal.since_best() == 0:
                 self.keep_best()
 
@@ -182,24 +198,27 @@ def fit(
     advance: Callable[[int], None],
     development: Development | None = None,
     carried: Path | None = None,
+    world: World = World(),  # noqa: B008
 ) -> Journal:
     """Trains the collator's module in place, from the last whole checkpoint on if there is one, and returns its journal.
 
     Without one it goes on from `carried`, the state that the round before ended with at the step `schedule.start`.
     With `development` the module ends with the weights that were best there.
     """
-    module, resumed = collator.module, checkpoints.latest(log)
+    module, resumed = collator.module, world.agree(lambda: checkpoints.latest(log))
     path, journal = resumed or (carried, Journal(accumulate=schedule.accumulate))
     done = int(resumed[0].name.partition("-")[2]) if resumed else schedule.start
-    watcher = _Watcher(schedule, collator.plan, journal, checkpoints, development=development, advance=advance)
+    watcher = _Watcher(
+        schedule, collator.plan, journal, checkpoints, development=development, advance=advance, world=world
+    )
     trainer = Trainer(
         model=module,
-        args=_arguments(schedule, checkpoints.folder),
-        loss=Contrastive(module, objective, journal, cached=schedule.cached),
+        args=_arguments(schedule, checkpoints.folder, saves=world.rank == 0),
+        loss=Contrastive(module, objective, journal, cached=schedule.cached, world=world, seed=schedule.seed),
         data_collator=collator,
         callbacks=[watcher],
     )
-    watcher.keep_best = trainer.keep_best
+    watcher.keep_best, trainer.world = trainer.keep_best, world
     trainer.remove_callback(PrinterCallback)
     if path:
         log(f"goes on after step {done} of {schedule.steps}")
@@ -226,7 +245,7 @@ def steps_done(state: Path) -> int:
     return int(TrainerState.load_from_json(str(state / TRAINER_STATE_NAME)).global_step)
 
 
-def _arguments(schedule: Schedule, folder: Path) -> SentenceTransformerTrainingArguments:
+def _arguments(schedule: Schedule, folder: Path, saves: bool) -> SentenceTransformerTrainingArguments:
     """Everything that changes the result is named, so that a new default of the library changes nothing."""
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
@@ -246,7 +265,7 @@ def _arguments(schedule: Schedule, folder: Path) -> SentenceTransformerTrainingA
         use_cpu=schedule.device == "cpu",
         logging_strategy="no",
         logging_nan_inf_filter=False,
-        save_strategy="steps" if schedule.checkpoint_steps else "no",
+        save_strategy="steps" if schedule.checkpoint_steps and saves else "no",
         save_steps=schedule.checkpoint_steps or 1,
         report_to="none",
         disable_tqdm=True,

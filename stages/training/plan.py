@@ -35,6 +35,10 @@ class Plan:
         self._batches_of = lru_cache(maxsize=2)(self._make_batches)
         self._examples_of = lru_cache(maxsize=2)(self._make_examples)
 
+    def __reduce__(self) -> tuple[type[Plan], tuple[Batches, Pairs, int, int, int | None]]:
+        """What it is made from, without what it has looked at: it goes to other processes."""
+        return type(self), (self._batches, self.pairs, self._size, self._seed, self._negatives)
+
     def batch(self, number: int) -> tuple[Examples, np.ndarray]:
         """The examples with the negatives of the epoch, and which of them are in the batch: int64 (B,)."""
         epoch = self.epoch_of(number)

@@ -1,4 +1,4 @@
-"""Whether a training is in bf16."""
+"""What the device can do that a training is asked for: bf16, and as many GPUs."""
 
 from __future__ import annotations
 
@@ -27,3 +27,14 @@ def bf16_on(device: str, asked: Literal["auto", "fp32", "bf16"], log: Callable[[
     if asked == "bf16" and not supported:
         raise ResourceError("this GPU has no bf16", got=torch.cuda.get_device_name(), try_='precision = "fp32"')
     return supported and asked != "fp32"
+
+
+def check_devices(asked: int, device: str) -> None:
+    """Raises ResourceError when there are fewer GPUs than are to train together."""
+    import torch
+
+    if device != "cpu" and asked > torch.cuda.device_count():
+        raise ResourceError(
+            "there are fewer GPUs than are asked for", where="train.devices",
+            got=f"{asked}, and {torch.cuda.device_count()} there", try_=f"train.devices = {torch.cuda.device_count()}",
+        )  # fmt: skip

@@ -47,6 +47,7 @@ def batch(collator: Collator, rows: int, known: float) -> dict[str, Any]:
         "known": torch.from_numpy(mask),
         "owners": torch.arange(2 * rows) % rows,
         "guidance": {},
+        "number": 0,
     }
 
 
