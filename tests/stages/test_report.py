@@ -432,7 +432,10 @@ def test_hostile_texts_do_nothing_and_the_page_asks_for_nothing(tmp_path: Path) 
     assert HOSTILE in {li.attributes["data-doc"] for li in page.all("li")}
     elements = page.all()
     assert not [
-        e for e in elements for name in e.attributes if name.startswith("on") or name in ("style", "src") or (name == "href" and e.tag != "a")
+        e
+        for e in elements
+        for name in e.attributes
+        if name.startswith("on") or name in ("style", "src") or (name == "href" and e.tag != "a")
     ]
     policy = page.one("meta", http_equiv="Content-Security-Policy").attributes["content"]
     assert "default-src 'none'" in policy
