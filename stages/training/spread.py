@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import queue
 import signal
 import tempfile
@@ -154,7 +153,7 @@ def _train(rank: int, crew: _Crew, says: Any) -> None:
         )
     except HardrockError as error:
         says.put(
-            ("failed", (type(error).__name__, {"what": error.what, "where": error.where, "got": _plain(error.got), "try_": error.try_}))
+            ("failed", (type(error).__name__, {"what": error.what, "where": error.where, "got": error.got if error.got is None else str(error.got), "try_": error.try_}))
         )  # fmt: skip
         return
     if first:
@@ -163,11 +162,3 @@ def _train(rank: int, crew: _Crew, says: Any) -> None:
     with suppress(RuntimeError):
         dist.barrier()
     dist.destroy_process_group()
-
-
-def _plain(value: object) -> object:
-    try:
-        pickle.dumps(value)
-    except Exception:
-        return str(value)
-    return value

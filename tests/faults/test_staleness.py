@@ -18,9 +18,9 @@ from tests.faults import world
 
 ELSEWHERE = {
     ("ingest", "dataset"), ("embed", "encoder"), ("train", "encoder"), ("guard", "encoder"), ("teach", "teachers"),
-    ("guard", "collections"), ("train", "guide"), ("train", "lora"), ("train", "early_stopping"),
+    ("guard", "collections"), ("train", "guide"), ("train", "lora"), ("train", "early_stopping"), ("report", "configuration"),
 }  # fmt: skip
-"""Fields with tests of their own: the raw data, the encoder that two stages share, and models that are not here."""
+"""Fields with tests of their own: the raw data, the encoder that two stages share, models that are not here, and what the other stages are configured with."""
 
 
 @pytest.fixture
