@@ -3,6 +3,7 @@
     rounds = 1
     [encoder]                 given to embed, to train and to guard
     [ingest] … [report]       a table a stage; what is left out has its default
+    [engine]                  who does the shards: this process, several, a Ray cluster
 
 Unknown keys are errors with a suggestion. What one stage prepares for another follows it (`FOLLOWS`). Relative paths count from the folder of the configuration file.
 """
@@ -11,11 +12,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline import plan
+from pipeline.engines import EngineConfig
 from stages.errors import ConfigError, suggestion
 from stages.settings import Settings, parse
 
@@ -26,6 +28,9 @@ FOLLOWS = {("deepen", "wanted"): ("sample", "negatives")}
 """Fields that are another's where they are left out, and never less: so much is looked for as is chosen from it."""
 
 SCALARS = {"rounds": 1}
+
+ENGINE = "engine"
+"""The table that says who does the shards."""
 
 MODELS = ("model", "tokenizer")
 """Keys that hold a hub id, `package:…`, or a folder."""
@@ -38,6 +43,7 @@ class Configuration:
     source: Path
     rounds: int
     stages: Mapping[str, Settings]
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
 
 def load(path: Path, overrides: Sequence[str] = (), limit: int | None = None) -> Configuration:
@@ -79,10 +85,9 @@ def _override(tables: dict[str, Any], override: str) -> None:
 
 def _build(tables: dict[str, Any], source: Path) -> Configuration:
     for name in tables:
-        if name not in plan.STAGES and name not in SHARED and name not in SCALARS:
-            raise ConfigError(
-                f"unknown key {name!r}", where=str(source), try_=suggestion(name, [*plan.STAGES, *SHARED, *SCALARS])
-            )
+        known = [*plan.STAGES, *SHARED, *SCALARS, ENGINE]
+        if name not in known:
+            raise ConfigError(f"unknown key {name!r}", where=str(source), try_=suggestion(name, known))
     rounds = tables.get("rounds", SCALARS["rounds"])
     if isinstance(rounds, bool) or not isinstance(rounds, int) or not 0 <= rounds <= 99:
         raise ConfigError("rounds is a whole number from 0 to 99", where=str(source), got=rounds)
@@ -101,7 +106,11 @@ def _build(tables: dict[str, Any], source: Path) -> Configuration:
         stages[follower[0]] = _follow(stages, follower, leader, source)
     others = {stage: _shown(model.semantic()) for stage, model in stages.items() if stage != "report"}
     stages["report"] = stages["report"].model_copy(update={"configuration": others})
-    return Configuration(source, rounds, stages)
+    try:
+        engine = parse(EngineConfig, tables.get(ENGINE, {}), ENGINE)
+    except (ConfigError, TypeError, ValueError) as error:
+        raise ConfigError("engine is a table", where=str(source), got=error) from None
+    return Configuration(source, rounds, stages, engine)
 
 
 def _shown(value: Any) -> Any:

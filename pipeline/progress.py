@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -18,6 +20,37 @@ LOG = logging.getLogger("hardrock")
 
 EVERY = 10.0
 """Seconds between two plain lines of progress."""
+
+
+class Screen:
+    """Bars and lines for the person who started the run."""
+
+    def progress(self, says: str, total: int) -> AbstractContextManager[Bar]:
+        return bar(says, total)
+
+    def log(self, message: str) -> None:
+        LOG.info("  %s", message)
+
+
+class Gathered:
+    """Says a line of many workers once. Those that differ from it in nothing but numbers are counted and said in the end."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._first: dict[str, str] = {}
+        self._more: Counter[str] = Counter()
+
+    def log(self, line: str) -> None:
+        shape = re.sub(r"[0-9][0-9,.]*", "#", line)
+        if shape not in self._first:
+            self._first[shape] = line
+            self._log(line)
+        elif line != self._first[shape]:
+            self._more[shape] += 1
+
+    def close(self) -> None:
+        for shape, count in self._more.items():
+            self._log(f"{count} more workers or shards say so with other numbers: {self._first[shape]}")
 
 
 class PlainBar:

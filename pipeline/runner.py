@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
-from pipeline import environment, plan, progress, room
-from pipeline.cache import DiskCache
+from pipeline import engines, environment, plan, progress, room
 from pipeline.config import Configuration
 from pipeline.engines import local
+from pipeline.engines.task import Done, Task
 from pipeline.fingerprint import Identity, differences
-from pipeline.manifest import Manifest, Record, merge
+from pipeline.lock import without_workers
+from pipeline.manifest import Manifest, merge
 from pipeline.plan import Node
+from pipeline.progress import Screen
 from pipeline.source import FileSource, TableSource
-from pipeline.store import Building, Workspace, storing
+from pipeline.store import Building, Workspace
 from stages.errors import ArtefactError
-from stages.spec import WHOLE, Bar, Inputs, Shard, Source
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What a stage is given of its surroundings; see `stages.spec.Context`."""
-
-    shards: tuple[Shard, ...]
-    scratch: Path
-    cache: DiskCache
-    device: str
-    round: int
-
-    def progress(self, says: str, total: int) -> AbstractContextManager[Bar]:
-        return progress.bar(says, total)
-
-    def log(self, message: str) -> None:
-        progress.LOG.info("  %s", message)
+from stages.spec import WHOLE, Inputs, Shard, Source
 
 
 @dataclass(frozen=True)
@@ -59,6 +43,7 @@ class Runner:
     ) -> None:
         self.configuration, self.workspace, self.device = configuration, workspace, device
         self.ignore_space = ignore_space
+        self.engine = engines.build(configuration.engine)
         self.count_rounds()
 
     def count_rounds(self, more: int = 0) -> None:
@@ -161,8 +146,9 @@ class Runner:
         clock = _Clock()
         spec = plan.spec(node.stage)
         shards = tuple(spec.shards(self.configuration.stages[node.stage], inputs)) if spec.shards else (WHOLE,)
-        building = Building(self.workspace, node.name, identity.key)
-        done = building.finished(shards)
+        with without_workers(self.workspace.root):
+            building = Building(self.workspace, node.name, identity.key).begin()
+            done = building.finished(shards)
         resumed = len(done)
         if resumed:
             progress.LOG.info("  goes on: %d of %d shards are there", resumed, len(shards))
@@ -171,28 +157,35 @@ class Runner:
             if not self.ignore_space:
                 needed = self.writes(node) - room.begun(building.folder)
                 room.check(node.name, self.workspace.root, max(needed, room.FIXED))
-            cache = DiskCache(self.workspace.root / ".cache")
-            context = RunContext(pending, building.scratch, cache, self.device, node.round or 0)
-            self._store(building, node, context, inputs, done)
+            for each in self.do(self.task(node, inputs, identity.key), pending, clock.credit):
+                done[each.shard] = each.record
         manifest = Manifest(identity.as_json(), identity.key, merge(done[shard] for shard in shards))
-        building.complete(manifest, {**clock.stop(), "device": self.device, "shards_resumed": resumed})
+        run = {**clock.stop(), "device": self.device, "shards_resumed": resumed}
+        with without_workers(self.workspace.root):
+            building.complete(manifest, run)
         progress.LOG.info("  %s in %.1f s", _summary(manifest), clock.seconds)
         return True
 
-    def _store(
-        self, building: Building, node: Node, context: RunContext, inputs: Inputs, done: dict[Shard, Record]
-    ) -> None:
-        """Runs the pending shards and stores their parts as they come."""
-        parts: dict[Shard, list[Record]] = {}
+    def task(self, node: Node, inputs: Inputs, key: str, beside: bool = False) -> Task:
+        """What whoever does the node's shards has to know."""
         config = self.configuration.stages[node.stage]
-        with storing(building.folder):
-            for part in local.run(plan.module(node.stage), config, inputs, context):
-                parts.setdefault(part.shard, []).append(building.store(part))
-                if part.last:
-                    for source in inputs.values():
-                        cast(TableSource | FileSource, source).recheck()
-                    done[part.shard] = merge(parts.pop(part.shard))
-                    building.record(part.shard, done[part.shard])
+        return Task(
+            node.stage, node.name, node.round or 0, self.device, config, inputs, self.workspace.root, key, Screen(), beside
+        )  # fmt: skip
+
+    def do(self, task: Task, shards: Sequence[Shard], note: Callable[[Done], None]) -> Iterator[Done]:
+        """The shards as they are stored: by the engine, or by this process where the stage cannot be divided."""
+        engine = self.engine if self.divides(task.stage) else local.Engine()
+        with closing(engine.run(task, shards)) as running:
+            for done in running:
+                note(done)
+                yield done
+
+    def divides(self, stage: str) -> bool:
+        """Whether several processes may do shards of a stage under this configuration."""
+        spec = plan.spec(stage)
+        together = spec.undivided is not None and spec.undivided(self.configuration.stages[stage])
+        return spec.shards is not None and not together
 
 
 class _Clock:
@@ -201,6 +194,13 @@ class _Clock:
     def __init__(self) -> None:
         self._started, self._wall, self._cpu = datetime.now(UTC), time.monotonic(), time.process_time()
         self.seconds = 0.0
+        self._workers: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def credit(self, done: Done) -> None:
+        """Notes what a worker had used when it finished a shard."""
+        if done.by is not None:
+            known = self._workers.setdefault((done.by.host, done.by.pid), {"shards": 0})
+            known |= {**asdict(done.by), "shards": known["shards"] + 1}
 
     def stop(self) -> dict[str, Any]:
         self.seconds = time.monotonic() - self._wall
@@ -213,6 +213,7 @@ class _Clock:
             "versions": environment.versions(),
             "hardware": environment.hardware(),
             "git": environment.git_state(),
+            **({"workers": list(self._workers.values())} if self._workers else {}),
         }
 
 

@@ -100,16 +100,25 @@ class TableSource:
                 tables.append(file.read(columns=_listed(columns)))
         return pa.concat_tables(tables)
 
-    def batches(self, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str] | None = None, rows: int = 65_536, start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
         for stored in self._stored:
+            if start and start >= (stored.rows or 0):
+                start -= stored.rows or 0
+                continue
             with self._open(stored) as file:
-                batches = file.iter_batches(batch_size=rows, columns=_listed(columns))
+                groups, skip = _groups(file.metadata, start)
+                batches = file.iter_batches(batch_size=rows, row_groups=groups, columns=_listed(columns))
                 while True:
                     with self._reading(stored):
                         batch = next(batches, None)
                     if batch is None:
                         break
-                    yield batch
+                    if skip < batch.num_rows:
+                        yield batch.slice(skip)
+                    skip = max(skip - batch.num_rows, 0)
+            start = 0
 
     def path(self) -> Path:
         return self._folder
@@ -145,6 +154,16 @@ class TableSource:
                 try_=f"remove {self._folder} so that the stage runs again",
             )
         return file
+
+
+def _groups(metadata: pq.FileMetaData, start: int) -> tuple[list[int], int]:
+    """The row groups from that of row `start` on, and how many rows of the first lie before it."""
+    for group in range(metadata.num_row_groups):
+        size = metadata.row_group(group).num_rows
+        if start < size:
+            return list(range(group, metadata.num_row_groups)), start
+        start -= size
+    return [], 0
 
 
 def _listed(columns: Sequence[str] | None) -> list[str] | None:

@@ -19,7 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.fingerprint import sha256
+from pipeline.fingerprint import digest, sha256
+from pipeline.lock import claimed
 from pipeline.manifest import Manifest, Record, Stored, prove, proven, read, spelled
 from stages.errors import ArtefactError, HardrockError, StorageError
 from stages.spec import Part, Shard
@@ -28,6 +29,9 @@ ROW_GROUP = 128 * 1024
 """Rows of a Parquet row group; fewer where rows are wide, so that a group stays below `GROUP_BYTES`."""
 
 GROUP_BYTES = 128 * 1024 * 1024
+
+CLAIMS = ".claims"
+"""The file whose bytes stand for shards: who works on one locks its byte."""
 
 OLD = ".old"
 """Ends the name of an earlier result while it steps aside."""
@@ -254,27 +258,54 @@ class Building:
     """A stage's result while it is being made."""
 
     def __init__(self, workspace: Workspace, name: str, key: str) -> None:
+        """What is not there has yet to be begun, by `begin`."""
         self.workspace, self.name, self.key = workspace, name, key
         self.folder = workspace.building(name)
         self.scratch = self.folder / "scratch"
         self._records = self.folder / "shards"
+        self._parts: dict[str, int] = {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether what is there was begun for this very result."""
+        mark = self.folder / "key"
         with storing(self.folder):
-            mark = self.folder / "key"
-            if not mark.is_file() or mark.read_bytes() != key.encode():
+            return mark.is_file() and mark.read_bytes() == self.key.encode()
+
+    def begin(self) -> Building:
+        """Makes the folders. What was begun for another result is removed. No other process may be at work on the stage."""
+        with storing(self.folder):
+            if not self.begun:
                 remove(self.folder)
                 make(self.folder)
-                commit(mark, lambda path: _write_bytes(path, key.encode()))
+                commit(self.folder / "key", lambda path: _write_bytes(path, self.key.encode()))
             make(self.scratch)
             make(self._records)
-        self._parts: dict[str, int] = {}
+        return self
+
+    def stored_whole(self, shard: Shard) -> Record | None:
+        """What is stored of a shard; None when it is not finished, or a file of it is not as it was stored."""
+        with storing(self.folder):
+            record = self._recorded(shard)
+            whole = record is not None and all(self._whole(stored) for stored in record.stored())
+        return record if whole else None
+
+    def recorded(self, shards: Sequence[Shard]) -> int:
+        """How many of the shards have a record, whether or not it holds."""
+        return sum((self._records / f"{shard}.json").is_file() for shard in shards)
+
+    @contextmanager
+    def alone(self, shard: Shard) -> Iterator[None]:
+        """Holds a shard against every other process that works on the stage, on whatever machine."""
+        with claimed(self._records / CLAIMS, int(digest(str(shard))[:12], 16)):
+            yield
 
     def finished(self, shards: Sequence[Shard]) -> dict[Shard, Record]:
         """The shards that an earlier run has stored whole. Every other file left behind is removed."""
         done: dict[Shard, Record] = {}
         with storing(self.folder):
             for shard in shards:
-                record = self._recorded(shard)
-                if record is not None and all(self._whole(stored) for stored in record.stored()):
+                if (record := self.stored_whole(shard)) is not None:
                     done[shard] = record
             known = {self.folder / stored.file for record in done.values() for stored in record.stored()}
             known |= {self._records / f"{shard}.json" for shard in done}

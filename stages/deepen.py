@@ -24,6 +24,7 @@ from stages.arrays import repeated
 from stages.documents import StoredDocuments
 from stages.errors import ArtefactError
 from stages.fusion import Union
+from stages.held import once
 from stages.judging import KEPT, Known, numbers
 from stages.schemas import CANDIDATES, FOUND_BY, JUDGED
 from stages.search import Corpus, gather, measured_depth, open_corpus
@@ -118,7 +119,9 @@ def run(config: DeepenConfig, inputs: Inputs, context: Context) -> Iterator[Part
             f"searches no deeper than rank {measured}, where the index's recall was measured, and not to {limit}"
         )
         limit = measured
-    deep = cache(lambda: _Deep.open(inputs, rules))  # opened by the first query that needs it
+    deep = cache(
+        lambda: once(context, "corpus", lambda: _Deep.open(inputs, rules))
+    )  # for the first query that needs it
     vectors, teachers = gather(inputs["query_vectors"], queries), TeacherScores.of(inputs)
     with context.progress("deepen", starved) as bar:
         for shard, pairs, rows in zip(context.shards, hungry, queries, strict=True):

@@ -51,9 +51,13 @@ class Deepened:
             return self._judged.read(columns)
         return pa.concat_tables([self._part(columns, each) for each in parts])
 
-    def batches(self, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str] | None = None, rows: int = 65_536, start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
         for part in self.parts:
-            yield from self._part(columns, part).to_batches(max_chunksize=rows)
+            table = self._part(columns, part)
+            yield from table.slice(min(start, table.num_rows)).to_batches(max_chunksize=rows)
+            start = max(start - table.num_rows, 0)
 
     def path(self) -> Path:
         return self._judged.path()

@@ -16,6 +16,7 @@ from pydantic import Field
 from stages.arrays import vector_table
 from stages.encoding import Encoder, LoadedEncoder, resolve
 from stages.errors import InputError
+from stages.held import once
 from stages.registry import OneOf
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
@@ -77,7 +78,7 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     for note in encoder.notes():
         context.log(note)
     precision = resolve(config.precision, context.device)
-    loaded = encoder.load(context.device, precision)
+    loaded = once(context, "model", lambda: encoder.load(context.device, precision))
     facts = {"dimensions": loaded.dimensions, "max_tokens": loaded.max_tokens, "precision": precision}
     final = shards(config, inputs)[-1]
     for table, name, columns in (
@@ -141,8 +142,9 @@ def _check(vectors: np.ndarray, table: str, rows: pa.Table) -> None:
 
 
 def _slices(source: Source, columns: Sequence[str], wanted: Sequence[Shard]) -> Iterator[tuple[Shard, pa.Table]]:
-    """The rows of each shard, in one pass that holds one shard. The shards are ascending."""
-    batches, start = source.batches(columns), 0
+    """The rows of each shard, in one pass that begins at the first and holds one. The shards are ascending."""
+    start = wanted[0].start if wanted else 0
+    batches = source.batches(columns, start=start)
     held: list[pa.RecordBatch] = []
     for shard in wanted:
         while start + sum(b.num_rows for b in held) < shard.stop:

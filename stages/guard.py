@@ -22,6 +22,7 @@ from pydantic import Field, StringConstraints, model_validator
 from stages.encoding import Encoder, LoadedEncoder, resolve
 from stages.errors import InputError
 from stages.guarded import Collection, Guarded, query_hashes, read
+from stages.held import once
 from stages.indexes.flat import Flat
 from stages.measuring import Hits, Measures, Topics, compared, earlier, measured, metrics_table, stored
 from stages.registry import OneOf
@@ -113,8 +114,9 @@ def run(config: GuardConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         return
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
-    loaded = encoder.load(context.device, resolve(config.precision, context.device))
-    trained = _Trained(inputs)
+    model, precision = encoder, resolve(config.precision, context.device)
+    loaded = once(context, "model", lambda: model.load(context.device, precision))
+    trained = once(context, "trained", lambda: _Trained(inputs))
     for shard in context.shards:
         with _named(shard.name):
             yield _guard(config, inputs, context, shard, loaded=loaded, trained=trained)

@@ -20,6 +20,7 @@ from stages.errors import ArtefactError, ConfigError
 from stages.filters.known_positive import KnownPositive
 from stages.filters.relative_margin import RelativeMargin
 from stages.filters.same_text import SameText
+from stages.held import once
 from stages.promotion import promote
 from stages.registry import ManyOf
 from stages.schemas import PROMOTED
@@ -95,7 +96,9 @@ def run(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterator[Part]
             got=f"{len(candidates.parts)} parts and {len(positives.parts)} parts",
             try_="mine again",
         )
-    known, documents, teachers = known_of(inputs), StoredDocuments(inputs), TeacherScores.of(inputs)
+    known, documents, teachers = once(
+        context, "known", lambda: (known_of(inputs), StoredDocuments(inputs), TeacherScores.of(inputs))
+    )
     queries = without = 0
     with context.progress("judge", len(context.shards)) as bar:
         for shard in context.shards:

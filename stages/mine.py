@@ -23,6 +23,7 @@ from stages.arrays import repeated
 from stages.errors import ConfigError, YieldError, suggestion
 from stages.fusion import Fusion, Union
 from stages.fusions.rrf import Rrf
+from stages.held import once
 from stages.registry import ManyOf, OneOf
 from stages.retrieval import Collection, Opened, Opens, Retriever
 from stages.retrievers.dense import Dense
@@ -160,9 +161,9 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     """Yields candidates and positives of each shard. Raises ArtefactError when index and vectors do not belong together."""
     if not context.shards:
         return
-    plan = _plan(config, inputs)
+    plan = once(context, "plan", lambda: _plan(config, inputs))
     check_depth(inputs["corpus.faiss"], config.depth, "mine.depth")
-    corpus = open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"])
+    corpus = once(context, "corpus", lambda: open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"]))
     depth = min(config.depth, len(corpus.vectors))
     if depth < config.depth:
         context.log(f"the depth is {depth}, all documents there are, and not {config.depth}")
@@ -170,7 +171,7 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
         context.log(f"{plan.without} queries of the split {config.split!r} have no positive and are not mined")
     final = (len(plan.queries) - 1) // config.shard_queries
     collection = Collection(inputs["corpus"], inputs["queries"], plan.queries, context)
-    searched = _Searched(config, corpus, depth, _open(config, collection))
+    searched = _Searched(config, corpus, depth, once(context, "retrievers", lambda: _open(config, collection)))
     deepened = 0
     with context.progress("mine", sum(s.stop - s.start for s in context.shards)) as bar:
         parts = [plan.part(shard) for shard in context.shards]

@@ -20,6 +20,7 @@ from pydantic import Field
 from stages.arrays import repeated
 from stages.deepened import Deepened
 from stages.errors import ArtefactError, YieldError
+from stages.held import once
 from stages.judging import KEPT, Pool, ascending, numbers, spread
 from stages.registry import OneOf
 from stages.relabelled import HELD, Relabelled
@@ -98,7 +99,7 @@ def run(config: SampleConfig, inputs: Inputs, context: Context) -> Iterator[Part
     """
     if not context.shards:
         return
-    relabelled = Relabelled.of(inputs)
+    relabelled = once(context, "relabelled", lambda: Relabelled.of(inputs))
     if context.shards[-1] == shards(config, inputs)[-1]:
         _check_yield(config, inputs, relabelled)
     pairs = short = not_finite = 0

@@ -191,17 +191,18 @@ def dimensions_of(source: Source) -> int:
     return int(source.schema.field("vector").type.list_size)
 
 
-def vector_blocks(source: Source, rows: int = 65_536) -> Iterator[np.ndarray]:
-    """The vectors of a table in order: blocks of float32 (n, d)."""
-    for batch in source.batches(["vector"], rows=rows):
+def vector_blocks(source: Source, rows: int = 65_536, start: int = 0) -> Iterator[np.ndarray]:
+    """The vectors of a table in order from row `start` on: blocks of float32 (n, d)."""
+    for batch in source.batches(["vector"], rows=rows, start=start):
         column = batch.column(0)
         yield column.flatten().to_numpy(zero_copy_only=True).reshape(-1, column.type.list_size)
 
 
 def gather(source: Source, wanted: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """The vectors of each array of rows in turn, float32 (n, d), in one pass. All rows together must be ascending."""
-    blocks = vector_blocks(source)
-    block, start = np.empty((0, dimensions_of(source)), dtype=np.float32), 0
+    start = next((int(rows[0]) for rows in wanted if len(rows)), 0)
+    blocks = vector_blocks(source, start=start)
+    block = np.empty((0, dimensions_of(source)), dtype=np.float32)
     for rows in wanted:
         values = np.empty((len(rows), block.shape[1]), dtype=np.float32)
         done = 0

@@ -49,8 +49,13 @@ class Source(Protocol):
         """The table, or one part of it, with all columns or some."""
         ...
 
-    def batches(self, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
-        """The table in order, in batches of at most `rows`, with memory for one batch at a time."""
+    def batches(
+        self, columns: Sequence[str] | None = None, rows: int = 65_536, start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """The table in order from row `start` on, in batches of at most `rows`, with memory for one batch at a time.
+
+        What lies before is not read, but for the rest of its row group.
+        """
         ...
 
     def path(self) -> Path:
@@ -157,7 +162,8 @@ class Spec:
     """What the surroundings know of a stage.
 
     `inputs` are the tables and artefacts it cannot do without; `optional` ones are given where an earlier round has made
-    them. `shards` lists the pieces of the work, from the configuration and the inputs alone. `external` gives the
+    them. `shards` lists the pieces of the work, from the configuration and the inputs alone; `undivided` says of a configuration
+    that one process must do them all, because they share a budget. `external` gives the
     fingerprints of what the configuration names outside of the workspace: raw data, weights. `facts_of` names the inputs
     whose facts it reads: those then count as part of their content. `tables` and `files` are the names of what it writes. `resources` are hints to whoever spreads the work: "gpu", "cpu", "memory".
     """
@@ -173,5 +179,6 @@ class Spec:
     tables: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     shards: Callable[[Any, Inputs], Sequence[Shard]] | None = None
+    undivided: Callable[[Any], bool] | None = None
     external: Callable[[Any, Inputs, str], Mapping[str, str]] | None = None
     resources: frozenset[str] = frozenset({"cpu"})

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 
 from stages.arrays import coded
 from stages.errors import ArtefactError, ConfigError
+from stages.held import once
 from stages.registry import ManyOf
 from stages.schemas import TEACHER_SCORES
 from stages.settings import Settings
@@ -88,10 +89,16 @@ def external(config: TeachConfig, inputs: Inputs, device: str) -> Mapping[str, s
     return {teacher.title: teacher.fingerprint() for teacher in config.teachers}
 
 
+def undivided(config: TeachConfig) -> bool:
+    """Whether a teacher has a budget for the whole stage, which several processes would each spend."""
+    return any(getattr(teacher, "budgeted", False) for teacher in config.teachers)
+
+
 SPEC = Spec(
     name="teach",
     version=1,
     config=TeachConfig,
+    undivided=undivided,
     inputs=("corpus", "queries", "candidates", "positives"),
     tables=("teacher_scores",),
     shards=shards,
@@ -107,7 +114,9 @@ def run(config: TeachConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     parts = inputs["candidates"].parts
     if len(parts) != len(inputs["positives"].parts):
         raise ArtefactError("candidates and positives do not belong together", where="teach", try_="mine again")
-    scorers = [teacher.open(context.device, context.cache, context.log) for teacher in config.teachers]
+    scorers = once(
+        context, "teachers", lambda: [each.open(context.device, context.cache, context.log) for each in config.teachers]
+    )
     facts = {"depth": config.depth, "teachers": [{"title": t.title, **t.semantic()} for t in config.teachers]}
     final = Shard("candidates", len(parts) - 1)
     counted: dict[str, int] = {}

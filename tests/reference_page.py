@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from pipeline import plan
 from pipeline.cli import COMMANDS, STAGES
+from pipeline.engines import EngineConfig
 from stages.registry import names
 from stages.settings import Settings
 
@@ -28,7 +29,7 @@ def page() -> str:
     return "\n".join([
         "# Reference", "", "Made by `python -m tests.reference_page` from `--help` and the configuration models.", "",
         "## Commands", "", *_commands(), "## Configuration", "",
-        "A TOML file has `rounds` (default 1, how often it trains), `[encoder]`, and a table a stage. What is left out has its default.", "",
+        "A TOML file has `rounds` (default 1, how often it trains), `[encoder]`, a table a stage, and `[engine]`. What is left out has its default.", "",
         *_stages(), "## Families", "", "A member is named by `name`, or by its table where several can be given.", "", *_families(),
     ]).rstrip() + "\n"  # fmt: skip
 
@@ -58,6 +59,7 @@ def _help(name: str, command: click.Command) -> Iterator[str]:
 def _stages() -> Iterator[str]:
     for stage in plan.STAGES:
         yield from (f"### [{stage}]", "", *_fields(plan.spec(stage).config), "")
+    yield from ("### [engine]", "", *_fields(EngineConfig), "")
 
 
 def _families() -> Iterator[str]:

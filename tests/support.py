@@ -40,9 +40,13 @@ class Table:
             tables = [t.select(list(columns)) for t in tables]
         return pa.concat_tables(tables)
 
-    def batches(self, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str] | None = None, rows: int = 65_536, start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
         for table in self.tables:
-            yield from (table if columns is None else table.select(list(columns))).to_batches(max_chunksize=rows)
+            rest = (table if columns is None else table.select(list(columns))).slice(min(start, table.num_rows))
+            yield from rest.to_batches(max_chunksize=rows)
+            start = max(start - table.num_rows, 0)
 
     def path(self) -> Path:
         raise AssertionError("a table has no path")

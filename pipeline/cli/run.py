@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import click
 
-from pipeline import plan
+from pipeline import array, plan
 from pipeline.catalog import check
 from pipeline.cli import STAGES, options
 from pipeline.cli.session import runner
-from pipeline.lock import locked
+from pipeline.lock import locked, without_workers
 from pipeline.plan import Node
 from pipeline.progress import LOG, start_logging
 from pipeline.publish import catalog, refresh
@@ -29,7 +30,8 @@ def bring(made: Runner, choose: Callable[[list[Node]], set[Node]], more: int = 0
     check(made.workspace.root)
     with locked(made.workspace.root):
         start_logging(made.workspace.root)
-        made.workspace.recover()
+        with without_workers(made.workspace.root):
+            made.workspace.recover()
         made.count_rounds(more)
         ran = made.run(plan.upstream(choose(plan.nodes(made.rounds)), made.rounds))
         if ran or not catalog(made.workspace).exists():
@@ -37,8 +39,41 @@ def bring(made: Runner, choose: Callable[[list[Node]], set[Node]], more: int = 0
         LOG.info("%s: %s", made.workspace.root, f"{ran} stages run" if ran else "all fresh, nothing to do")
 
 
+def engines(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say who does the shards: they become overrides of `[engine]`."""
+
+    @functools.wraps(command)
+    def with_engine(
+        engine: str | None, workers: int | None, overrides: tuple[str, ...], **given: Any
+    ) -> Callable[..., Any]:
+        asked = [f'engine.name="{engine}"'] if engine else []
+        asked += [f"engine.workers={workers}"] if workers else []
+        return cast(Callable[..., Any], command(overrides=(*overrides, *asked), **given))
+
+    for option in reversed((
+        click.option("--engine", envvar="HARDROCK_ENGINE", type=click.Choice(("local", "processes", "ray")),
+                     help="Who does the shards: this process, several of this machine, a Ray cluster. Default: [engine] name."),
+        click.option("--workers", type=click.IntRange(min=1), help="How many processes do them. Default: [engine] workers."),
+    )):  # fmt: skip
+        with_engine = option(with_engine)
+    return with_engine
+
+
+class Portion(click.ParamType):  # type: ignore[type-arg]
+    """Which part of a stage's shards: `2/8` is the second of eight."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
+        number, _, of = str(value).partition("/")
+        if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+            self.fail(f"{value!r} is not I/N with I from 1 to N", parameter, context)
+        return int(number), int(of)
+
+
 @click.command()
 @options
+@engines
 @click.option("--rounds", type=click.IntRange(0, 99), help="Rounds that train; overrides the configuration.")
 def run(rounds: int | None, overrides: tuple[str, ...], **given: Any) -> None:
     """Bring every stage up to date, in order. Fresh ones are skipped."""
@@ -48,6 +83,7 @@ def run(rounds: int | None, overrides: tuple[str, ...], **given: Any) -> None:
 
 @click.command("round")
 @options
+@engines
 def another_round(**given: Any) -> None:
     """Open one more round: mine again with the trained model, train on what it finds, evaluate."""
     bring(runner(**given), set, more=1)
@@ -58,9 +94,13 @@ def _stage(name: str, says: str) -> click.Command:
 
     @click.command(name, help=f"{says} Brings what it needs up to date first.")
     @options
+    @engines
     @click.option("--round", "number", type=click.IntRange(min=0),
                   help=f"In this round. Default: {'all' if last else 'the first, 0'}.")  # fmt: skip
-    def command(number: int | None, **given: Any) -> None:
+    @click.option("--shard", "portion", type=Portion(),
+                  help="Do only this part of the stage's shards, beside other jobs that do the others, and do not finish the "
+                  "stage: a call without --shard does that.")  # fmt: skip
+    def command(number: int | None, portion: tuple[int, int] | None, **given: Any) -> None:
         def choose(nodes: list[Node]) -> set[Node]:
             found = {node for node in nodes if node.stage == name}
             wanted = number if number is not None or last else 0
@@ -71,7 +111,13 @@ def _stage(name: str, says: str) -> click.Command:
                 )
             return chosen
 
-        bring(runner(**given), choose)
+        made = runner(**given)
+        if portion is None:
+            bring(made, choose)
+        else:
+            check(made.workspace.root)
+            start_logging(made.workspace.root)
+            array.do(made, choose(plan.nodes(made.rounds)), portion)
 
     return command
 
@@ -99,6 +145,7 @@ def _verify(made: Runner, number: int) -> None:
 
 @click.command(help=f"{STAGES['export']} Brings what it needs up to date first.")
 @options
+@engines
 @click.option("--round", "number", type=click.IntRange(min=0), default=0, help="In this round. Default: the first, 0.")
 @click.option("--to", "first", multiple=True, metavar="TARGET…",
               help="Targets instead of those of the configuration, for this call: `--to st:ntuple flagembedding`. "

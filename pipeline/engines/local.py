@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Generator, Sequence
 
+from pipeline.engines.task import Done, Hand, Task, produce
 from stages.settings import Settings
-from stages.spec import Context, Inputs, Part
+from stages.spec import Shard
 
 
-def run(stage: ModuleType, config: Settings, inputs: Inputs, context: Context) -> Iterator[Part]:
-    """The parts of the context's shards, in order."""
-    yield from stage.run(config, inputs, context)
+class Engine:
+    """All in one process. See `pipeline.engines.Engine`."""
+
+    def __init__(self, config: Settings | None = None) -> None:
+        self.config = config
+
+    def run(self, task: Task, shards: Sequence[Shard]) -> Generator[Done, None, None]:
+        """The shards in order. Where others are at work beside it, each is held against them while it is done."""
+        if task.beside:
+            hand = Hand(task)
+            for shard in shards:
+                done = hand.do(shard)
+                yield Done(done.shard, done.record)
+        else:
+            for shard, record in produce(task, shards, task.building):
+                yield Done(shard, record)

@@ -79,6 +79,11 @@ class Llm(Labelled):
     backoff: float = speed(1.0, "seconds before the second attempt; doubles with each one", ge=0)
     workers: int = speed(4, "questions asked at a time", ge=1)
 
+    @property
+    def budgeted(self) -> bool:
+        """Whether its budget is one for all shards."""
+        return True
+
     @field_validator("url")
     @classmethod
     def _is_web(cls, url: str) -> str:

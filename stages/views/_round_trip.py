@@ -94,8 +94,10 @@ class _Held:
     def read(self, columns: Sequence[str] | None = None, part: str | None = None) -> pa.Table:
         return self.table if columns is None else self.table.select(list(columns))
 
-    def batches(self, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
-        yield from self.read(columns).to_batches(max_chunksize=rows)
+    def batches(
+        self, columns: Sequence[str] | None = None, rows: int = 65_536, start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        yield from self.read(columns).slice(start).to_batches(max_chunksize=rows)
 
     def path(self) -> Any:
         raise HardrockError("a table in memory has no path")

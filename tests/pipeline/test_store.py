@@ -22,7 +22,7 @@ def identity(stage: str = "sample", **config: object) -> Identity:
 
 
 def complete(workspace: Workspace, name: str, parts: list[Part], who: Identity) -> Manifest:
-    building = Building(workspace, name, who.key)
+    building = Building(workspace, name, who.key).begin()
     records = []
     for part in parts:
         records.append(building.store(part))
@@ -61,13 +61,13 @@ def test_a_complete_result_holds_its_tables_its_manifest_and_nothing_else(tmp_pa
 def test_a_stopped_stage_goes_on_from_its_finished_shards(tmp_path):
     workspace = Workspace(tmp_path)
     first, second = Shard("pairs", 0), Shard("pairs", 1)
-    building = Building(workspace, "round-00/sample", identity().key)
+    building = Building(workspace, "round-00/sample", identity().key).begin()
     record = building.store(Part(first, {"shortfall": SHORTFALL}))
     building.record(first, record)
     building.store(Part(second, {"shortfall": MORE}))  # stored, not recorded: the stage was killed here
     (building.scratch / "state").write_text("kept")
 
-    again = Building(workspace, "round-00/sample", identity().key)
+    again = Building(workspace, "round-00/sample", identity().key).begin()
     assert again.finished([first, second]) == {first: record}
     assert not (again.folder / "shortfall-00001.parquet").exists()
     assert (again.scratch / "state").read_text() == "kept"
@@ -76,21 +76,21 @@ def test_a_stopped_stage_goes_on_from_its_finished_shards(tmp_path):
 def test_a_damaged_shard_of_a_stopped_stage_is_made_again(tmp_path):
     workspace = Workspace(tmp_path)
     shard = Shard("pairs", 0)
-    building = Building(workspace, "round-00/sample", identity().key)
+    building = Building(workspace, "round-00/sample", identity().key).begin()
     building.record(shard, building.store(Part(shard, {"shortfall": SHORTFALL})))
     path = building.folder / "shortfall-00000.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"X")
-    assert Building(workspace, "round-00/sample", identity().key).finished([shard]) == {}
+    assert Building(workspace, "round-00/sample", identity().key).begin().finished([shard]) == {}
     assert not path.exists()
 
 
 def test_another_identity_starts_anew_and_leaves_the_earlier_result_until_it_is_complete(tmp_path):
     workspace = Workspace(tmp_path)
     old = complete(workspace, "round-00/sample", [Part(WHOLE, {"shortfall": SHORTFALL})], identity(negatives=5))
-    half = Building(workspace, "round-00/sample", identity(negatives=6).key)
+    half = Building(workspace, "round-00/sample", identity(negatives=6).key).begin()
     half.store(Part(WHOLE, {"shortfall": MORE}))
     assert workspace.manifest("round-00/sample") == old
-    other = Building(workspace, "round-00/sample", identity(negatives=7).key)
+    other = Building(workspace, "round-00/sample", identity(negatives=7).key).begin()
     assert other.finished([WHOLE]) == {}
     assert files(other.folder) == ["key"]
     new = complete(workspace, "round-00/sample", [Part(WHOLE, {"shortfall": MORE})], identity(negatives=7))

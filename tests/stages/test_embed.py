@@ -178,8 +178,8 @@ def test_the_corpus_is_read_in_one_pass_a_shard_at_a_time(tmp_path: Path) -> Non
     held: list[int] = []
 
     class Counting(Table):
-        def batches(self, columns: Any = None, rows: int = 65_536) -> Any:
-            for batch in super().batches(columns, rows=5):
+        def batches(self, columns: Any = None, rows: int = 65_536, start: int = 0) -> Any:
+            for batch in super().batches(columns, 5, start):
                 held.append(batch.num_rows)
                 yield batch
 
