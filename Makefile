@@ -9,18 +9,19 @@ export HARDROCK_CONFIG := $(CONFIG)
 export HARDROCK_WORKSPACE := $(WORKSPACE)
 export HARDROCK_DEVICE := $(or $(DEVICE),auto)
 export HARDROCK_LIMIT := $(LIMIT)
+export HARDROCK_ENGINE := $(ENGINE)
 
 STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate guard report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports lint bench bench-mining bench-train bench-ingest sql clean
+.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports lint bench bench-mining bench-train bench-ingest sql clean test-ray
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  CONFIG=configs/static.toml  WORKSPACE=folder  DEVICE=auto|cpu|cuda  LIMIT=queries a split"
+	@echo "  CONFIG=configs/static.toml  WORKSPACE=folder  DEVICE=auto|cpu|cuda  LIMIT=queries a split  ENGINE=local|processes|ray"
 
 setup: $(VENV)/installed ## a virtual environment with the pinned packages
 
@@ -74,6 +75,9 @@ test: setup ## all tests
 
 test-faults: setup ## thousands of kills, damages and refusals of the disk; SEED=2 FAULTS=tests/faults/second.toml
 	@FAULTS_SEED=$(SEED) FAULTS_CONFIGURATION=$(FAULTS) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -s tests/faults
+
+test-ray: setup ## a two-node Ray on this machine, killed at many points; needs the extra `ray`
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m ray -s tests/ray
 
 fuzz: setup ## changed inputs for every reader of a data set; SECONDS=60 SEED=2 READERS="beir trec"
 	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) FUZZ_READERS="$(READERS)" $(BIN)/python -m pytest -m fuzz -s tests/fuzz

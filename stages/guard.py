@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, StringConstraints, model_validator
 
+from stages.cells import Best, merge
 from stages.encoding import Encoder, LoadedEncoder, resolve
 from stages.errors import InputError
 from stages.guarded import Collection, Guarded, query_hashes, read
@@ -175,18 +176,15 @@ def _search(
     from stages.search import certified_search
 
     queries = _queries(config, loaded, collection)
-    rows, scores = np.empty((len(queries), 0), dtype=np.int32), np.empty((len(queries), 0))
+    best = Best(np.empty((len(queries), 0), dtype=np.int32), np.empty((len(queries), 0)))
     flat = Flat()
     with context.progress(f"guard {name}", int(collection.kept.sum())) as bar:
         for numbers, texts in collection.documents(config.block_rows):
             vectors = _finite(loaded.encode(texts, "document", batch_tokens=config.batch_tokens), "document")
             found = certified_search(flat.build([vectors], *vectors.shape), queries, vectors, depth, flat.exact)
-            rows = np.concatenate([rows, numbers[found.rows]], axis=1)
-            scores = np.concatenate([scores, found.scores], axis=1)
-            best = np.lexsort((rows, -scores), axis=-1)[:, :depth]
-            rows, scores = np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
+            best = merge([best, Best(numbers[found.rows], found.scores)], depth)
             bar.advance(len(texts))
-    return Hits("dense", rows, scores)
+    return Hits("dense", *best)
 
 
 def _queries(config: GuardConfig, loaded: LoadedEncoder, collection: Collection) -> np.ndarray:

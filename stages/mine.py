@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
+from stages import cells
 from stages.arrays import repeated
 from stages.errors import ConfigError, YieldError, suggestion
 from stages.fusion import Fusion, Union
@@ -59,6 +60,12 @@ class MineConfig(Settings):
     )
     block_queries: int = speed(
         16_384, "queries a call of the index; memory grows with it, and small calls are many times slower", ge=1
+    )
+    cell_documents: int | None = speed(
+        None,
+        "documents searched at a time by the exact index, the best of all merged; none is all. Memory for 1 byte a value of "
+        "these; below a million the search gets slower",
+        ge=1,
     )
 
     @model_validator(mode="after")
@@ -164,6 +171,11 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     plan = once(context, "plan", lambda: _plan(config, inputs))
     check_depth(inputs["corpus.faiss"], config.depth, "mine.depth")
     corpus = once(context, "corpus", lambda: open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"]))
+    if config.cell_documents is not None and not isinstance(corpus.searcher, cells.Divisible):
+        raise ConfigError(
+            "this index cannot be searched in cells", where="mine.cell_documents", got=inputs["corpus.faiss"].facts["kind"]["name"],
+            try_='leave it out, or [index.kind] name = "exact"',
+        )  # fmt: skip
     depth = min(config.depth, len(corpus.vectors))
     if depth < config.depth:
         context.log(f"the depth is {depth}, all documents there are, and not {config.depth}")
@@ -274,6 +286,8 @@ def _mine(
 def _dense(searched: _Searched, vectors: np.ndarray) -> Hits:
     """What the saved index finds for queries (m, d), in blocks."""
     corpus, size = searched.corpus, searched.config.block_queries
+    if searched.config.cell_documents is not None:
+        return cells.search(corpus, vectors, searched.depth, searched.config.cell_documents)
     blocks = [corpus.search(vectors[start : start + size], searched.depth) for start in range(0, len(vectors), size)]
     counts = {name: sum(block.counts[name] for block in blocks) for name in ("deepened", "missing")}
     return Hits(np.concatenate([b.rows for b in blocks]), np.concatenate([b.scores for b in blocks]), counts)

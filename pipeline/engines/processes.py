@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import traceback
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,10 +19,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from pipeline.engines.task import Done, Hand, Lines, Task, no_core_dump, threads_each
+from pipeline.engines.task import Done, Hand, Lines, Task, no_core_dump, sendable, threads_each
 from pipeline.lock import working
 from pipeline.progress import Gathered
-from stages.errors import HardrockError, ResourceError
+from stages.errors import ResourceError
 from stages.spec import Shard
 
 DEATHS = 3
@@ -186,15 +185,6 @@ def _work(pipe: Connection, task: Task, parent: int) -> None:
         for line in lines.take():
             pipe.send(("log", line))
         pipe.send(("error", sendable(error)))
-
-
-def sendable(error: Exception) -> Exception:
-    """An error that arrives as it is; one that is no fault of input takes its traceback along as a note."""
-    if isinstance(error, HardrockError):
-        return error
-    if isinstance(error, MemoryError):
-        return ResourceError("a worker has not enough memory", try_="fewer workers, or smaller shards or batches")
-    return RuntimeError("".join(traceback.format_exception(error)))
 
 
 def _die_with(parent: int) -> None:

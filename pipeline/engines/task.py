@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from pipeline.environment import peak_memory
 from pipeline.manifest import Record, merge
 from pipeline.source import FileSource, TableSource
 from pipeline.store import Building, Workspace, storing
-from stages.errors import ArtefactError
+from stages.errors import ArtefactError, HardrockError, ResourceError
 from stages.settings import Settings
 from stages.spec import Bar, Inputs, Shard
 
@@ -174,3 +175,12 @@ def threads_each(workers: int, threads: int | None) -> int:
 def no_core_dump() -> None:
     """A worker that is killed leaves no copy of its memory behind."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def sendable(error: Exception) -> Exception:
+    """An error that arrives as it is; one that is no fault of input takes its traceback along as a note."""
+    if isinstance(error, HardrockError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("a worker has not enough memory", try_="fewer workers, or smaller shards or batches")
+    return RuntimeError("".join(traceback.format_exception(error)))

@@ -50,6 +50,10 @@ class Join:
         rows = np.pad(hits.rows.astype(np.int64), missing, constant_values=-1)
         return np.pad(hits.scores.astype(np.float32), missing, constant_values=-np.inf), rows
 
+    def part(self, start: int, stop: int) -> Join:
+        """See `stages.cells.Divisible`."""
+        return Join(self.vectors[start:stop], self.kernel_name, self.device, self.memory)
+
     def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Candidates:
         """See `stages.search.Joined`."""
         n = len(self.vectors)
