@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -107,13 +108,14 @@ class Engine:
         address = self.address or os.environ.get("RAY_ADDRESS")
         with _signals_kept():
             try:
+                _reach(address)
                 ray.init(
                     address=address,
                     log_to_driver=False,
                     logging_level="ERROR",
                     include_dashboard=False if not address else None,
                 )
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise ResourceError(
                     "no Ray answers", where=address or "this machine", got=str(error).split("\n", 1)[0],
                     try_="ray start --head on one machine, ray start --address=… on the others, and [engine] address",
@@ -225,6 +227,13 @@ class _Pool:
         """Ends all actors at once: what they have not finished is as if never begun."""
         for actor in list(self.actors):
             self._let_go(actor)
+
+
+def _reach(address: str | None) -> None:
+    """Raises OSError where nothing listens at host:port. Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @contextmanager

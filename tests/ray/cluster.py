@@ -1,0 +1,146 @@
+"""A Ray of two nodes on this machine, each in a session of its own, so that one can be killed as a machine is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "HF_HUB_OFFLINE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
+}
+
+
+def wait_until(ready: Callable[[], object], seconds: float = 60, every: float = 0.002) -> bool:
+    until = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > until:
+            return False
+        time.sleep(every)
+    return True
+
+
+@dataclass(frozen=True)
+class Process:
+    """A line of /proc."""
+
+    pid: int
+    parent: int
+    command: str
+
+
+def processes() -> Iterator[Process]:
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError, ValueError):
+            stat = (place / "stat").read_text().rpartition(")")[2].split()
+            if stat[0] != "Z":
+                command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                yield Process(int(place.name), int(stat[1]), command)
+
+
+def below(top: int) -> list[Process]:
+    """A process and all that come from it."""
+    every = list(processes())
+    found, more = [], [one for one in every if one.pid == top]
+    while more:
+        found += more
+        known = {one.pid for one in more}
+        more = [one for one in every if one.parent in known]
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
+
+
+class Node:
+    """One `ray start --block` and what it starts."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        self.log = (folder / f"node-{time.monotonic_ns()}.log").open("w")
+        self.process = subprocess.Popen(
+            [
+                str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", "--disable-usage-stats",
+                "--object-store-memory=80000000", *arguments,
+            ],
+            env=ENVIRONMENT, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder,
+        )  # fmt: skip
+
+    def workers(self) -> list[int]:
+        """Processes of actors of ours."""
+        return [one.pid for one in below(self.process.pid) if one.command.startswith("ray::Worker")]
+
+    def kill(self) -> None:
+        """Ends the node and its workers as a power cut does: all at once and without a word."""
+        for _ in range(3):
+            for one in below(self.process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(one.pid, signal.SIGKILL)
+            time.sleep(0.02)
+        self.process.wait()
+        self.log.close()
+
+
+class Cluster:
+    """A head and a second node, one CPU each."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hr-", dir="/tmp"))  # sockets below it have short paths
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.head = Node(
+            self.folder, "--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}"
+        )
+        assert wait_until(self._answers, 60, 0.1), "the head does not start"
+        self.second = self.join()
+
+    def join(self) -> Node:
+        """A second node, once it counts."""
+        self.second = Node(self.folder, f"--address={self.address}")
+        assert wait_until(lambda: len(below(self.second.process.pid)) > 2 and self._cpus() == 2, 90, 0.3), (
+            "the second node does not join"
+        )
+        return self.second
+
+    def _answers(self) -> bool:
+        with socket.socket() as asked:
+            return asked.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def _cpus(self) -> int:
+        code = (
+            f"import ray; ray.init('{self.address}', log_to_driver=False, logging_level='ERROR'); "
+            "print(sum(n['Resources'].get('CPU', 0) for n in ray.nodes() if n['Alive']))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+        )
+        return int(float(done.stdout.strip() or 0))
+
+    def workers(self) -> list[int]:
+        return self.head.workers() + self.second.workers()
+
+    def close(self) -> None:
+        self.second.kill()
+        self.head.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
