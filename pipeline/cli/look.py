@@ -13,6 +13,7 @@ from pipeline.cli import options
 from pipeline.cli.console import print_json
 from pipeline.cli.session import runner
 from pipeline.cli.show import as_json
+from pipeline.cli.target import targeted
 from pipeline.plan import Node
 from pipeline.runner import Runner, State
 from pipeline.took import Took, last, took, total
@@ -64,6 +65,7 @@ def _behind(made: Runner, states: list[State]) -> dict[Node, list[State]]:
 
 @click.command()
 @options
+@targeted
 @as_json("One JSON object on standard output.")
 def plan(as_json: bool, **given: Any) -> None:
     """List the stages that a run would bring up to date, in order, and about what each will write and take.
