@@ -151,11 +151,12 @@ def test_killed_at_twenty_points(bench, victim):
         if not watch(place, stage, count, pause, process):
             counts["had ended before"] += 1
         elif victim == "worker":
+            wait_until(lambda: bench.cluster.workers() or process.poll() is not None, 60)  # noqa: B023
             workers = bench.cluster.workers()
             for pid in chance.sample(workers, min(1, len(workers))):
                 os.kill(pid, signal.SIGKILL)
                 counts[f"killed in {stage}"] += 1
-            counts["no worker had begun"] += not workers
+            counts["had ended before"] += not workers
         elif victim == "node":
             bench.cluster.second.kill()
             counts[f"killed in {stage}"] += 1
