@@ -20,12 +20,12 @@ import pytest
 from pipeline import config, plan
 from pipeline.engines import EngineConfig, build
 from pipeline.engines.processes import DEATHS
-from pipeline.lock import locked
+from pipeline.lock import locked, without_workers
 from pipeline.plan import Node
 from pipeline.runner import Runner
 from pipeline.store import Workspace
 from stages.errors import LockedError, ResourceError
-from tests.e2e.conftest import CONFIG, write_beir
+from tests.e2e.conftest import CONFIG, ROOT, write_beir
 
 SPREAD = ("round-00/embed", "round-00/mine", "round-00/judge")
 
@@ -171,3 +171,23 @@ def test_nothing_is_cleaned_up_while_a_worker_of_a_killed_run_lives(project, wor
 def test_an_engine_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="name"):
         build(EngineConfig(name="slurm"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.faults)])
+def test_a_killed_run_takes_its_workers_along_and_goes_on(project, workspace, number):
+    shutil.rmtree(workspace / "round-00")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "embed", "--workspace", str(workspace), "--engine", "processes", "--workers", "2"],
+        cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    shards = workspace / ".building/round-00.embed/shards"
+    watcher = when(lambda: len(list(shards.glob("*.json"))) >= 3, lambda: process.send_signal(number))
+    said = process.communicate(timeout=60)[1]
+    watcher.join()
+    assert process.returncode == (-9 if number == signal.SIGKILL else 143), said
+    with without_workers(workspace):  # the last of them is gone
+        assert not (workspace / "round-00").exists()
+        assert len(list(shards.glob("*.json"))) >= 3
+    bring(runner(project, workspace), "embed")
+    assert content(workspace, SPREAD[:1]) == content(project / "local", SPREAD[:1])
