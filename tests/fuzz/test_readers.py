@@ -119,5 +119,6 @@ def test_changes_for_a_time(place, reader):
     while time.monotonic() < until:
         ended += fuzz(reader, place, number, ROUND)
         number += 1
+    assert ended.total() >= ROUND
     told = ", ".join(f"{count} {name}" for name, count in ended.most_common())
     print(f"\n{reader}: {sum(ended.values())} changed data sets in {SECONDS:.0f} s: {told}")
