@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from functools import cache
 
 import numpy as np
 
 from stages.errors import ResourceError
-from stages.indexes._kernels import Bf16, Dense, Int8, Kernel, bound
+from stages.indexes._kernels import PACK, Bf16, Dense, Int8, Kernel, bound
 
-_SLACK = {"int8": 1.3}
-"""What a kernel must be faster by to be worth its wider bound, which leaves more pairs to be scored in float64."""
+_MORE = {"int8": 4e-7}
+"""Seconds that a query costs more for each of its values by a wider bound, which leaves some 500 pairs more to be scored."""
+_ROUNDS = 6
+
+
+def choose(name: str, device: str, rows: int, dimensions: int) -> Kernel:
+    """The fastest sound kernel of a name, or of all for auto, to search `rows` vectors. Raises ResourceError when there is none."""
+    seconds = _measured(name, device, dimensions)
+    return min(seconds, key=lambda kernel: seconds[kernel] * rows + _MORE.get(kernel.name, 0.0) * dimensions)
 
 
 @cache
-def choose(name: str, device: str, dimensions: int) -> Kernel:
-    """The fastest sound kernel of a name, or of all for auto. Raises ResourceError when there is none."""
+def _measured(name: str, device: str, dimensions: int) -> dict[Kernel, float]:
+    """The sound kernels of a name, or of all for auto, and what a pair costs them in seconds, 0 for one that is alone."""
     sound = [kernel for kernel in _kernels(name, device) if passes(kernel, dimensions)]
     if not sound:
         raise ResourceError(
@@ -25,7 +33,7 @@ def choose(name: str, device: str, dimensions: int) -> Kernel:
             got=f"vectors of {dimensions} values, device {device}",
             try_='kernel = "auto"',
         )
-    return sound[0] if len(sound) == 1 else min(sound, key=lambda kernel: _seconds(kernel, dimensions))
+    return dict.fromkeys(sound, 0.0) if len(sound) == 1 else _seconds(sound, dimensions)
 
 
 def _kernels(name: str, device: str) -> list[Kernel]:
@@ -61,33 +69,44 @@ def _vectors(kind: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sound(kernel: Kernel, documents: np.ndarray, queries: np.ndarray) -> bool:
-    exact = documents.astype(np.float64) @ queries.astype(np.float64).T
+    size = PACK[kernel.device]
     left, right = kernel.documents(documents), kernel.queries(queries)
+    exact = documents.astype(np.float64) @ queries.astype(np.float64).T
     off = bound(left, right, 2 * documents.shape[1] + 16) + 2.0**-8 * left.length  # and what storing it rounds
-    rough = kernel.scores(left, right).float().cpu().numpy()[:, : len(queries)]
-    if not (np.abs(rough - exact) <= off).all():
-        return False
+    for number, pack in enumerate(right.packs):
+        part = slice(number * size, min(number * size + size, len(queries)))
+        rough = kernel.scores(left, pack).float().cpu().numpy()[:, : part.stop - part.start]
+        if not (np.abs(rough - exact[:, part]) <= off[part]).all():
+            return False
     for share in (0.0, 0.5, 0.98):
         limit = np.quantile(exact, share, axis=0)
-        pairs = kernel.above(left, right, limit, float((exact.max(axis=0) - limit).max()))
+        span = np.full(len(right.packs), float((exact.max(axis=0) - limit).max()))
         found = np.zeros(exact.shape, dtype=bool)
-        found[pairs.documents, pairs.queries] = True
-        scores = exact[pairs.documents, pairs.queries]
-        if (~found & (exact > limit)).any() or (np.abs(scores - pairs.rough) > pairs.error).any():
+        for number, pairs in kernel.above(left, right, limit, span, range(len(right.packs))):
+            place = pairs.documents, pairs.queries + number * size
+            found[place] = True
+            if (exact[place] < pairs.least).any() or (exact[place] > pairs.most).any():
+                return False
+        if (~found & (exact > limit)).any():
             return False
     return True
 
 
-def _seconds(kernel: Kernel, dimensions: int) -> float:
-    """Time for 1,024 documents and 1,024 queries, of which one pair in 500 is above the limit."""
+def _seconds(kernels: list[Kernel], dimensions: int) -> dict[Kernel, float]:
+    """Time for a pair of each kernel, of 1,024 documents and a pack of queries, where one pair in 500 is above the limit.
+
+    The kernels take turns and the shortest of their turns counts, so that others' work on the machine does not.
+    """
+    count = PACK[kernels[0].device]
     random = np.random.default_rng(0)
-    vectors = random.standard_normal((2048, dimensions)).astype(np.float32)
+    vectors = random.standard_normal((1024 + count, dimensions), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    left, right = kernel.documents(vectors[:1024]), kernel.queries(vectors[1024:])
-    limit = np.full(1024, 2.9 / np.sqrt(dimensions))
-    taken = []
-    for _ in range(4):
-        begun = time.perf_counter()
-        kernel.above(left, right, limit, 0.2)
-        taken.append(time.perf_counter() - begun)
-    return min(taken[1:]) * _SLACK.get(kernel.name, 1.0)
+    limit, span = np.full(count, 2.9 / np.sqrt(dimensions)), np.array([0.2])
+    ready = [(kernel, kernel.documents(vectors[:1024]), kernel.queries(vectors[1024:])) for kernel in kernels]
+    best = dict.fromkeys(kernels, np.inf)
+    for _ in range(_ROUNDS):
+        for kernel, left, right in ready:
+            begun = time.perf_counter()
+            deque(kernel.above(left, right, limit, span, [0]), maxlen=0)
+            best[kernel] = min(best[kernel], (time.perf_counter() - begun) / (1024 * count))
+    return best

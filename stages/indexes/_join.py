@@ -17,14 +17,15 @@ from itertools import pairwise
 import numpy as np
 
 from stages.indexes._choose import choose
-from stages.indexes._kernels import Documents, Kernel, Queries
+from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries
 from stages.search import GRID, Candidates, certified_search, euclidean
 
-_QUERIES = 2_048
-_DOCUMENTS = {"cpu": 2_048, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
+_DOCUMENTS = {"cpu": 1_024, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
 _OVER = 2.0  # how many more documents than asked for a limit is meant to let through
+_SMALL = 4_096  # documents that are all looked at for the limits
 _RANK = 16  # the limit is this rank in the sample, or deeper: the fewer, the more chance decides
 _PAIR = 24  # bytes a found pair
+_TAKEN = 256  # documents scored in float32 at a time: they stay in the cache
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Join:
     @property
     def kernel(self) -> Kernel:
         """The kernel that is used on this machine."""
-        return choose(self.kernel_name, self.device, self.vectors.shape[1])
+        return choose(self.kernel_name, self.device, *self.vectors.shape)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 (m, k) in descending order and rows int64 (m, k); row -1 is no hit. Ties are ordered by row."""
@@ -60,11 +61,11 @@ class Join:
         if fetch >= n or not len(queries):
             return _everything(len(queries), n)
         lengths = euclidean(queries)
-        group = max(_QUERIES, self._pairs // int(4 * _OVER * fetch) // _QUERIES * _QUERIES)
+        pack = PACK[self.device]
+        group = max(pack, self._pairs // int(4 * _OVER * fetch) // pack * pack)
         parts = []
         for a in range(0, len(queries), group):
-            length = np.where(lengths == 0, 1, lengths)[a : a + group, None]
-            parts.append(self._group((queries[a : a + group] / length).astype(np.float32), k, fetch))
+            parts.append(self._group(_unit(queries[a : a + group], lengths[a : a + group]), k, fetch))
         joined = concatenate(parts)
         # Queries of length 1 are rounded, by at most 2^-23 of a score, which is at most the longest document's.
         slack = 2.0**-22 * lengths * max(known.length for known in self._known.values()) + 2 * GRID
@@ -79,22 +80,21 @@ class Join:
 
     def _group(self, unit: np.ndarray, k: int, fetch: int) -> Candidates:
         """Candidates of queries of length 1, in one pass over the documents."""
-        blocks = [
-            _Block(unit[a : a + _QUERIES], self._pairs * _QUERIES // len(unit)) for a in range(0, len(unit), _QUERIES)
-        ]
-        for block in blocks:
-            block.encoded = self.kernel.queries(block.unit)
-            block.limit, block.span = self._limits(block.encoded, len(block.unit), fetch)
+        size, encoded = PACK[self.device], self.kernel.queries(unit)
+        limit, span = self._limits(encoded, len(unit), fetch)
+        starts = range(0, len(unit), size)
+        finds = [_Found(unit[a : a + size], limit[a : a + size], self._pairs * size // len(unit)) for a in starts]
         for start, documents in self._documents():
-            for block in blocks:
-                block.add(self.kernel, documents, start)
+            wanted = [number for number, found in enumerate(finds) if not found.full]
+            for number, pairs in self.kernel.above(documents, encoded, limit, span, wanted):
+                finds[number].add(pairs, start)
         parts = []
-        for block in blocks:
-            if block.full:  # very many equal scores
-                half = len(block.unit) // 2
-                parts += [self._group(block.unit[:half], k, fetch), self._group(block.unit[half:], k, fetch)]
+        for found in finds:
+            if found.full:  # very many equal scores
+                half = len(found.unit) // 2
+                parts += [self._group(found.unit[:half], k, fetch), self._group(found.unit[half:], k, fetch)]
             else:
-                parts.append(self._sharpen(block.unit, block.select(k), k))
+                parts.append(self._sharpen(found.unit, found.select(k), k))
         return concatenate(parts)
 
     def _sharpen(self, unit: np.ndarray, found: Candidates, k: int) -> Candidates:
@@ -102,16 +102,19 @@ class Join:
         if len(found.rows) < 1.5 * k * len(unit):
             return found
         rough = np.empty(len(found.rows), dtype=np.float32)
+        taken = np.empty((_TAKEN, self.vectors.shape[1]), dtype=np.float32)
         for q, (start, stop) in enumerate(pairwise(found.offsets.tolist())):
-            for low in range(start, stop, 512):
-                high = min(low + 512, stop)
-                np.dot(self.vectors[found.rows[low:high]], unit[q], out=rough[low:high])
+            for low in range(start, stop, _TAKEN):
+                high = min(low + _TAKEN, stop)
+                some = self.vectors.take(found.rows[low:high], axis=0, out=taken[: high - low], mode="clip")
+                np.dot(some, unit[q], out=rough[low:high])
         d = self.vectors.shape[1]
         longest = max(known.length for known in self._known.values())
-        error = np.full(len(rough), (d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36, np.float32)
+        error = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
+        error = error + np.abs(rough) * np.float32(2.0**-22)
         query = np.repeat(np.arange(len(unit)), np.diff(found.offsets))
-        keep = _contenders(query, rough, error, len(unit), k)
-        least = np.maximum(found.least, rough.astype(np.float64) - error)
+        keep = _contenders(query, rough - error, rough + error, len(unit), k)
+        least = np.maximum(found.least, rough - error)
         return Candidates(_offsets(query[keep], len(unit)), found.rows[keep], least[keep], found.limits)
 
     def _documents(self) -> Iterator[tuple[int, Documents]]:
@@ -125,23 +128,31 @@ class Join:
                 self._known[start] = documents if keep else documents._replace(codes=None)
             yield start, documents
 
-    def _limits(self, queries: Queries, count: int, fetch: int) -> tuple[np.ndarray, float]:
-        """What about twice `fetch` documents exceed, judging by a sample: float64 (count,); and how far scores go beyond."""
-        import torch
-
+    def _limits(self, queries: Queries, count: int, fetch: int) -> tuple[np.ndarray, np.ndarray]:
+        """What about twice `fetch` documents exceed, judging by a sample: float64 (count,); and how far scores of a pack go beyond."""
         n = len(self.vectors)
         wanted = min(int(_OVER * fetch), n)
-        size = n if n <= 2 * _QUERIES else max(_QUERIES, min(n // 16, -(-n * _RANK // wanted)))
+        size = n if n <= _SMALL else max(_SMALL // 2, min(n // 16, -(-n * _RANK // wanted)))
         rank = max(1, min(size, round(wanted * size / n)))
         bins = max(1, min(16, size // (8 * rank)))
-        first, *others = self._sample(size, bins)
-        best = self.kernel.scores(first, queries).clone()
+        parts, limits, spans = self._sample(size, bins), [], []
+        for start, pack in zip(range(0, count, PACK[self.device]), queries.packs, strict=True):
+            of_pack = min(PACK[self.device], count - start)
+            best = self._best(parts, pack, min(rank, size // bins))[:of_pack]
+            limits.append(best[:, -1].astype(np.float64))
+            spans.append(float(np.quantile(best[:, 0] - limits[-1], 0.99)) * 1.25)
+        return np.concatenate(limits), np.array(spans)
+
+    def _best(self, parts: list[Documents], pack: Pack, rank: int) -> np.ndarray:
+        """The best scores of queries in a sample, descending: float32 (m padded, rank)."""
+        import torch
+
+        first, *others = parts
+        best = self.kernel.scores(first, pack).clone()
         for part in others:  # the best of several stand for them, so that few are left to choose from
-            torch.maximum(best, self.kernel.scores(part, queries), out=best)
-        width = size // bins
-        best = torch.topk(best.T.contiguous()[:count].float(), min(rank, width), dim=1).values.cpu().numpy()
-        limit = best[:, -1].astype(np.float64)
-        return limit, float(np.quantile(best[:, 0] - limit, 0.99)) * 1.25
+            torch.maximum(best, self.kernel.scores(part, pack), out=best)
+        values: np.ndarray = torch.topk(best.T.float().contiguous(), rank, dim=1).values.cpu().numpy()
+        return values
 
     def _sample(self, size: int, bins: int) -> list[Documents]:
         """`size` documents, spread evenly, in bins of one width each."""
@@ -151,53 +162,53 @@ class Join:
         return self._sampled[size, bins]
 
 
-class _Block:
-    """Queries and the pairs found for them."""
+class _Found:
+    """A pack of queries and the pairs found for them."""
 
-    encoded: Queries
-    limit: np.ndarray
-    span: float
+    def __init__(self, unit: np.ndarray, limit: np.ndarray, most: int) -> None:
+        self.unit, self.limit, self._most = unit, limit, most
+        self.full, self._count = False, 0
+        self._pairs: list[tuple[np.ndarray, ...]] = []
 
-    def __init__(self, unit: np.ndarray, most: int) -> None:
-        self.unit, self.most, self.full, self.count = unit, most, False, 0
-        self.found: list[tuple[np.ndarray, ...]] = []
-
-    def add(self, kernel: Kernel, documents: Documents, start: int) -> None:
-        """Looks for pairs with a block of documents, unless there are too many already."""
-        if self.full:
-            return
-        pairs = kernel.above(documents, self.encoded, self.limit, self.span)
-        self.count += len(pairs.rough)
-        self.found.append(
-            ((pairs.documents + start).astype(np.int32), pairs.queries.astype(np.uint16), pairs.rough, pairs.error)
-        )
-        if self.count > self.most and len(self.unit) > 1:
-            self.full, self.found = True, []
+    def add(self, pairs: Pairs, start: int) -> None:
+        """Pairs with the documents from row `start` on. Full means that there are too many."""
+        self._count += len(pairs.least)
+        rows, queries = (pairs.documents + start).astype(np.int32), pairs.queries.astype(np.uint16)
+        self._pairs.append((rows, queries, pairs.least, pairs.most))
+        if self._count > self._most and len(self.unit) > 1:
+            self.full, self._pairs = True, []
 
     def select(self, k: int) -> Candidates:
         """Of the pairs found, those that can be among the k best of their query, by query and row."""
-        rows, query, rough, error = (np.concatenate(part) for part in zip(*self.found, strict=True))
+        rows, query, least, most = (np.concatenate(part) for part in zip(*self._pairs, strict=True))
+        self._pairs = []
         order = np.argsort(query, kind="stable")
-        rows, query, rough, error = rows[order], query[order], rough[order], error[order]
-        keep = _contenders(query, rough, error, len(self.unit), k)
-        least = rough[keep].astype(np.float64) - error[keep]
-        return Candidates(_offsets(query[keep], len(self.unit)), rows[keep].astype(np.int64), least, self.limit)
+        query, least = query.take(order), least.take(order)
+        keep = np.flatnonzero(_contenders(query, least, most.take(order), len(self.unit), k))
+        found = rows.take(order.take(keep)).astype(np.int64)
+        offsets = _offsets(query.take(keep), len(self.unit))
+        return Candidates(offsets, found, least.take(keep).astype(np.float64), self.limit)
 
 
-def _contenders(query: np.ndarray, rough: np.ndarray, error: np.ndarray, queries: int, k: int) -> np.ndarray:
+def _contenders(query: np.ndarray, least: np.ndarray, most: np.ndarray, queries: int, k: int) -> np.ndarray:
     """Which pairs, ordered by query, can be among the k best of their query: bool (t,).
 
-    k documents score at least the k-th rough score less the widest error. A rough score at the top of a kernel's range
-    stands for any above it, and is never dropped, as no other is larger.
+    `least` and `most`, float32, are bounds of each score. k documents score at least the k-th of the lower bounds.
     """
     offsets = _offsets(query, queries)
     full = np.diff(offsets) >= k
-    last = np.full(queries, -np.inf)
-    keys = np.sort(_descending(query, rough))
-    last[full] = _rough(keys[offsets[:-1][full] + k - 1])
-    widest = np.maximum.reduceat(np.append(error, 0).astype(np.float64), offsets[:-1])
-    floor = np.where(full, last - widest - np.abs(last) * 2.0**-22, -np.inf)
-    return np.asarray(rough + error.astype(np.float64) >= floor[query])
+    floor = np.full(queries, -np.inf, dtype=np.float32)
+    floor[full] = _scores(np.sort(_descending(query, least))[offsets[:-1][full] + k - 1])
+    return np.asarray(most >= floor.take(query))
+
+
+def _unit(queries: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Queries (m, d) over their lengths, float32, divided in float64. Those of length 0 stay."""
+    unit = np.empty_like(queries)
+    for start in range(0, len(queries), 512):
+        part = slice(start, start + 512)
+        unit[part] = queries[part] / np.where(lengths[part] == 0, 1, lengths[part])[:, None]
+    return unit
 
 
 def _offsets(query: np.ndarray, queries: int) -> np.ndarray:
@@ -211,7 +222,7 @@ def _descending(query: np.ndarray, rough: np.ndarray) -> np.ndarray:
     return (query.astype(np.uint64) << np.uint64(32)) | falling
 
 
-def _rough(keys: np.ndarray) -> np.ndarray:
+def _scores(keys: np.ndarray) -> np.ndarray:
     """The scores in such keys: float32."""
     falling = keys.astype(np.uint32).view(np.int32)
     return np.where(falling < 0, falling, ~falling ^ np.int32(-(2**31))).view(np.float32)

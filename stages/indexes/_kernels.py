@@ -9,11 +9,14 @@ Both errors of rounding are measured on the vectors themselves, not modelled. Qu
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+PACK = {"cpu": 512, "cuda": 8_192}
+"""Queries of one product. With some 1,000 documents what comes out, a byte or two a pair, stays in a core's own cache."""
 _TINY = 1e-36  # covers products that a processor flushes to zero
 
 
@@ -26,11 +29,17 @@ class Documents(NamedTuple):
     error: float  # the largest |d - d̂|
 
 
-class Queries(NamedTuple):
-    """A block of queries of length 1, or 0, as a kernel multiplies them."""
+class Pack(NamedTuple):
+    """Some queries as a kernel multiplies them, padded with zeros to a multiple of 8."""
 
-    codes: Any  # packed; padded with zeros to a multiple of 8
+    codes: Any
     scale: Any
+
+
+class Queries(NamedTuple):
+    """Queries of length 1, or 0."""
+
+    packs: list[Pack]
     length: np.ndarray  # float64 (m,), |q̂|
     error: np.ndarray  # float64 (m,), |q - q̂|
 
@@ -38,12 +47,10 @@ class Queries(NamedTuple):
 class Pairs(NamedTuple):
     """Pairs that can score above a limit."""
 
-    documents: np.ndarray  # int64 (t,), positions in the block
-    queries: np.ndarray  # int64 (t,)
-    rough: np.ndarray  # float32 (t,), the kernel's score
-    error: (
-        np.ndarray
-    )  # float32 (t,); the exact score is at least rough - error, and at most rough + error or rough is the top
+    documents: np.ndarray  # int (t,), positions in the block
+    queries: np.ndarray  # int (t,), positions in the pack
+    least: np.ndarray  # float32 (t,), what the exact score is at least
+    most: np.ndarray  # float32 (t,), what it is at most; infinite at the top of a kernel's range
 
 
 class Kernel(Protocol):
@@ -54,6 +61,11 @@ class Kernel(Protocol):
         """What it is called in the configuration."""
         ...
 
+    @property
+    def device(self) -> str:
+        """Where it multiplies: cpu or cuda."""
+        ...
+
     def documents(self, values: np.ndarray, known: Documents | None = None) -> Documents:
         """Encodes float32 (n, d). `known` is what this gave before for the same values; its codes may be gone."""
         ...
@@ -62,12 +74,17 @@ class Kernel(Protocol):
         """Encodes float32 (m, d), each of length 1 or 0."""
         ...
 
-    def scores(self, documents: Documents, queries: Queries) -> Any:
+    def scores(self, documents: Documents, pack: Pack) -> Any:
         """The kernel's scores: a tensor of floats (n, m padded), which the next call may write over."""
         ...
 
-    def above(self, documents: Documents, queries: Queries, limit: np.ndarray, span: float) -> Pairs:
-        """All pairs that can score above `limit`, float64 (m,). Scores up to `span` above it are told apart."""
+    def above(
+        self, documents: Documents, queries: Queries, limit: np.ndarray, span: np.ndarray, wanted: Iterable[int]
+    ) -> Iterator[tuple[int, Pairs]]:
+        """The `wanted` packs, each with all its pairs that can score above `limit`, float64 (m,).
+
+        Scores up to `span`, (packs,), above it are told apart.
+        """
         ...
 
 
@@ -105,12 +122,26 @@ def _longest(values: Any) -> float:
     return float(longest * (1 + (d + 4) * 2.0**-23) + 2e-19 * d**0.5)
 
 
-def _floors(limit: np.ndarray, slack: np.ndarray, padded: int) -> np.ndarray:
-    """What a kernel's score must exceed: float32 (padded,), rounded down; no score exceeds that of the padding."""
+def _floors(limit: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    """What a kernel's score must exceed: float32 (m,), rounded down."""
     exact = limit - slack
     floor = exact.astype(np.float32)
-    floor = np.where(floor > exact, np.nextafter(floor, np.float32(-np.inf)), floor)
-    return np.concatenate([floor, np.full(padded - len(floor), 1e38)]).astype(np.float32)
+    return np.where(floor > exact, np.nextafter(floor, np.float32(-np.inf)), floor)
+
+
+def _packed(values: np.ndarray, device: str, padding: float) -> list[np.ndarray]:
+    """Pieces of (m,) for each pack, padded as its queries are."""
+    parts = (values[start : start + PACK[device]] for start in range(0, len(values), PACK[device]))
+    return [np.pad(part, (0, -len(part) % 8), constant_values=padding) for part in parts]
+
+
+def _encoded(
+    values: np.ndarray, device: str, encode: Callable[[np.ndarray], tuple[Pack, np.ndarray, np.ndarray]]
+) -> Queries:
+    """Queries float32 (m, d) from what `encode` gives for each pack of them: codes, lengths and errors."""
+    parts = (encode(values[start : start + PACK[device]]) for start in range(0, len(values), PACK[device]))
+    packs, lengths, errors = zip(*parts, strict=True)
+    return Queries(list(packs), np.concatenate(lengths), np.concatenate(errors))
 
 
 def nonzero(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,19 +154,19 @@ def nonzero(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     width = 8 // matrix.element_size()
     bits = matrix.reshape(-1).view(torch.uint8 if width == 8 else torch.int16)
     if matrix.is_cpu:  # numpy compares twice as fast as torch
-        words = bits.numpy().reshape(-1, width)
-        full = np.flatnonzero(np.not_equal(bits.view(torch.int64).numpy(), 0))
-        values = words[full].reshape(-1)
-        inside = np.flatnonzero(values)
-        flat, values = full[inside // width] * width + inside % width, values[inside]
+        words = bits.view(torch.int64).numpy()
+        full = np.flatnonzero(np.not_equal(words, 0))
+        values = words.take(full).view(np.uint8 if width == 8 else np.int16)
+        inside = np.flatnonzero(np.not_equal(values, 0))
+        flat, values = full.take(inside // width) * width + inside % width, values.take(inside)
     else:
         found = torch.nonzero(bits.view(torch.int64)).view(-1)
         candidates = bits.view(-1, width)[found].view(-1)
         inner = torch.nonzero(candidates).view(-1)
         flat = (found[torch.div(inner, width, rounding_mode="floor")] * width + inner % width).cpu().numpy()
         values = candidates[inner].cpu().numpy()
-    row, column = np.divmod(flat, matrix.shape[1])
-    return row, column, values
+    row = flat // matrix.shape[1]
+    return row, flat - row * matrix.shape[1], values
 
 
 @dataclass(frozen=True)
@@ -147,6 +178,7 @@ class Int8:
     """
 
     name: str = "int8"
+    device: str = "cpu"
 
     def documents(self, values: np.ndarray, known: Documents | None = None) -> Documents:
         import torch
@@ -161,6 +193,9 @@ class Int8:
         return Documents(codes.add_(128).to(torch.uint8), scale, length, error)
 
     def queries(self, values: np.ndarray) -> Queries:
+        return _encoded(values, self.device, self._encode)
+
+    def _encode(self, values: np.ndarray) -> tuple[Pack, np.ndarray, np.ndarray]:
         import torch
 
         scale = np.abs(values).max(axis=1).astype(np.float32) / np.float32(127)
@@ -170,36 +205,43 @@ class Int8:
         packed = torch.ops.onednn.qlinear_prepack(torch.from_numpy(_padded(codes.astype(np.int8))), None)
         scales = torch.from_numpy(np.concatenate([scale, np.ones(-len(scale) % 8, dtype=np.float32)]))
         length, error = (np.linalg.norm(v, axis=1) for v in (rounded, values.astype(np.float64) - rounded))
-        return Queries(packed, scales, length, error)
+        return Pack(packed, scales), length, error
 
-    def scores(self, documents: Documents, queries: Queries) -> Any:
+    def scores(self, documents: Documents, pack: Pack) -> Any:
         import torch
 
-        return self._product(
-            documents, queries, torch.zeros(len(queries.scale)), 1.0, out=torch.float32, activation="none"
-        )
+        return self._product(documents, pack, torch.zeros(len(pack.scale)), 1.0, out=torch.float32, activation="none")
 
-    def above(self, documents: Documents, queries: Queries, limit: np.ndarray, span: float) -> Pairs:
+    def above(
+        self, documents: Documents, queries: Queries, limit: np.ndarray, span: np.ndarray, wanted: Iterable[int]
+    ) -> Iterator[tuple[int, Pairs]]:
         import torch
 
         off = bound(documents, queries, 16)
-        step = max(float(np.float32((span + 2 * float(off.max(initial=0))) / 250)), 1e-30)
-        # What rounds to 0 lies below half a step.
-        floor = _floors(limit, off + 0.501 * step, len(queries.scale))
-        excess = self._product(documents, queries, torch.from_numpy(-floor), step, out=None, activation="relu")
-        row, query, value = nonzero(excess)
-        rough = value * np.float32(step) + floor[query]
-        error = off[query] + 0.501 * step + np.abs(floor[query]) * 2.0**-21
-        return Pairs(row, query, rough, error.astype(np.float32))
+        size = PACK[self.device]
+        widest = np.maximum.reduceat(off, np.arange(0, len(off), size))
+        steps = np.maximum(((span + 2 * widest) / 250).astype(np.float32), np.float32(1e-30))
+        half = 0.501 * np.repeat(steps.astype(np.float64), size)[: len(off)]  # what rounds to 0 lies below half a step
+        floors = _floors(limit, off + half)
+        error = off + half + np.abs(floors) * 2.0**-21
+        low, high = (floors - error).astype(np.float32), (floors + error).astype(np.float32)
+        biases = _packed(-floors, self.device, -1e38)
+        for pack in wanted:
+            step = steps[pack]
+            excess = self._product(
+                documents, queries.packs[pack], torch.from_numpy(biases[pack]), float(step), out=None, activation="relu"
+            )
+            row, query, value = nonzero(excess)
+            rough, place = value * step, query + pack * size
+            most = np.where(value == 255, np.float32(np.inf), rough + high[place])
+            yield pack, Pairs(row, query, rough + low[place], most)
 
-    def _product(
-        self, documents: Documents, queries: Queries, bias: Any, step: float, *, out: Any, activation: str
-    ) -> Any:
+    def _product(self, documents: Documents, pack: Pack, bias: Any, step: float, *, out: Any, activation: str) -> Any:
         import torch
 
-        zero = torch.zeros(len(queries.scale), dtype=torch.int32)
+        zero = torch.zeros(len(pack.scale), dtype=torch.int32)
         return torch.ops.onednn.qlinear_pointwise(
-            documents.codes, documents.scale, 128, queries.codes, queries.scale, zero,
+            documents.codes, documents.scale, 128, pack.codes, pack.scale, zero,
             bias, step, 0, out, activation, [], "",
         )  # fmt: skip
 
@@ -209,6 +251,7 @@ class Bf16:
     """Both sides in bfloat16 through oneDNN, with the limit and the rectifier in the same call. Fast with AMX or AVX512_BF16."""
 
     name: str = "bf16"
+    device: str = "cpu"
 
     def documents(self, values: np.ndarray, known: Documents | None = None) -> Documents:
         import torch
@@ -221,30 +264,42 @@ class Bf16:
         return Documents(codes, 1.0, length, error)  # the difference of two such close floats is exact
 
     def queries(self, values: np.ndarray) -> Queries:
+        return _encoded(values, self.device, self._encode)
+
+    def _encode(self, values: np.ndarray) -> tuple[Pack, np.ndarray, np.ndarray]:
         import torch
 
         exact = torch.from_numpy(_padded(values))
         codes = exact.bfloat16()
         length, error = (_lengths(v)[: len(values)].numpy() for v in (codes.float(), exact - codes.float()))
-        packed = torch.ops.mkldnn._reorder_linear_weight(codes, None)
-        return Queries(packed, torch.ones(len(codes)), length, error)
+        return Pack(torch.ops.mkldnn._reorder_linear_weight(codes, None), None), length, error
 
-    def scores(self, documents: Documents, queries: Queries) -> Any:
+    def scores(self, documents: Documents, pack: Pack) -> Any:
         import torch
 
-        return torch.ops.mkldnn._linear_pointwise(documents.codes, queries.codes, None, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(documents.codes, pack.codes, None, "none", [], "")
 
-    def above(self, documents: Documents, queries: Queries, limit: np.ndarray, span: float) -> Pairs:
+    def above(
+        self, documents: Documents, queries: Queries, limit: np.ndarray, span: np.ndarray, wanted: Iterable[int]
+    ) -> Iterator[tuple[int, Pairs]]:
         import torch
 
         off = bound(documents, queries, 2 * documents.codes.shape[1] + 16)
-        floor = _down(_floors(limit, off, len(queries.scale)))
-        bias = torch.from_numpy(-floor).bfloat16()
-        excess = torch.ops.mkldnn._linear_pointwise(documents.codes, queries.codes, bias, "relu", [], "")
-        row, query, bits = nonzero(excess)
-        value = (bits.astype(np.int32) << 16).view(np.float32)
-        error = off[query] + value * 2.0**-8 + np.abs(floor[query]) * 2.0**-21
-        return Pairs(row, query, value + floor[query], error.astype(np.float32))
+        floors = _down(_floors(limit, off))
+        error = off + np.abs(floors) * 2.0**-21
+        low, high = (floors - error).astype(np.float32), (floors + error).astype(np.float32)
+        biases = [torch.from_numpy(part).bfloat16() for part in _packed(-floors, self.device, -1e38)]
+        for pack in wanted:
+            excess = torch.ops.mkldnn._linear_pointwise(
+                documents.codes, queries.packs[pack].codes, biases[pack], "relu", [], ""
+            )
+            row, query, bits = nonzero(excess)
+            value = (bits.astype(np.int32) << 16).view(np.float32)
+            place = query + pack * PACK[self.device]
+            # It was rounded to 8 bits of significand, which is half of what is allowed for here.
+            yield pack, Pairs(
+                row, query, value * np.float32(1 - 2.0**-8) + low[place], value * np.float32(1 + 2.0**-8) + high[place]
+            )
 
 
 def _down(values: np.ndarray) -> np.ndarray:
@@ -271,7 +326,7 @@ class Dense:
         return "fp32" if self.dtype == "float32" else "bf16"
 
     def documents(self, values: np.ndarray, known: Documents | None = None) -> Documents:
-        exact, codes = self._encode(values)
+        exact, codes = self._codes(values)
         if known is not None:
             return known._replace(codes=codes)
         length = _longest(exact)
@@ -279,14 +334,17 @@ class Dense:
         return Documents(codes, 1.0, length, error)
 
     def queries(self, values: np.ndarray) -> Queries:
-        exact, codes = self._encode(_padded(values))
-        length, error = (_lengths(v)[: len(values)].cpu().numpy() for v in (codes.float(), exact - codes.float()))
-        return Queries(codes, None, length, error)
+        return _encoded(values, self.device, self._encode)
 
-    def scores(self, documents: Documents, queries: Queries) -> Any:
+    def _encode(self, values: np.ndarray) -> tuple[Pack, np.ndarray, np.ndarray]:
+        exact, codes = self._codes(_padded(values))
+        length, error = (_lengths(v)[: len(values)].cpu().numpy() for v in (codes.float(), exact - codes.float()))
+        return Pack(codes, None), length, error
+
+    def scores(self, documents: Documents, pack: Pack) -> Any:
         import torch
 
-        left, right = documents.codes, queries.codes.T
+        left, right = documents.codes, pack.codes.T
         if self.device == "cpu":
             out = self._memory(len(left), right.shape[1])
             if self.blas == "numpy":
@@ -301,22 +359,26 @@ class Dense:
         finally:
             matmul.allow_tf32, matmul.allow_bf16_reduced_precision_reduction = before
 
-    def above(self, documents: Documents, queries: Queries, limit: np.ndarray, span: float) -> Pairs:
+    def above(
+        self, documents: Documents, queries: Queries, limit: np.ndarray, span: np.ndarray, wanted: Iterable[int]
+    ) -> Iterator[tuple[int, Pairs]]:
         import torch
 
         off = bound(documents, queries, 2 * documents.codes.shape[1] + 16)
         if self.dtype != "float32":  # the product is rounded when it is stored
             off = off + 2.0**-8 * queries.length * (documents.length + documents.error)
-        scores = self.scores(documents, queries)
-        floor = torch.from_numpy(_floors(limit, off, scores.shape[1])).to(self.device)
-        if scores.is_cpu:  # numpy compares three times as fast
-            above = torch.from_numpy(np.greater(scores.numpy(), floor.numpy())).view(torch.uint8)
-        else:
-            above = (scores > floor).view(torch.uint8)
-        row, query, _ = nonzero(above)
-        picked = scores.reshape(-1)[torch.from_numpy(row * scores.shape[1] + query).to(scores.device)]
-        rough = picked.float().cpu().numpy()
-        return Pairs(row, query, rough, (off[query] + np.abs(rough) * 2.0**-21).astype(np.float32))
+        floors = _packed(_floors(limit, off), self.device, 1e38)
+        for pack in wanted:
+            scores, floor = self.scores(documents, queries.packs[pack]), floors[pack]
+            if scores.is_cpu:  # numpy compares three times as fast
+                above = torch.from_numpy(np.greater(scores.numpy(), floor)).view(torch.uint8)
+            else:
+                above = (scores > torch.from_numpy(floor).to(self.device)).view(torch.uint8)
+            row, query, _ = nonzero(above)
+            picked = scores.reshape(-1)[torch.from_numpy(row * scores.shape[1] + query).to(scores.device)]
+            rough = picked.float().cpu().numpy()
+            error = (off[query + pack * PACK[self.device]] + np.abs(rough) * 2.0**-21).astype(np.float32)
+            yield pack, Pairs(row, query, rough - error, rough + error)
 
     def _memory(self, rows: int, columns: int) -> Any:
         import torch
@@ -325,7 +387,7 @@ class Dense:
             self._out[:] = [torch.empty(rows * columns)]
         return self._out[0][: rows * columns].view(rows, columns)
 
-    def _encode(self, values: np.ndarray) -> tuple[Any, Any]:
+    def _codes(self, values: np.ndarray) -> tuple[Any, Any]:
         import torch
 
         exact = torch.from_numpy(values).to(self.device)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.indexes import _choose, _join
+from stages.indexes import _choose, _join, _kernels
 from stages.indexes.exact import Exact
 from stages.search import certified_search, score_pairs
 
@@ -65,7 +65,7 @@ def test_the_join_is_the_float64_search(
     corpus, queries = corpus_of(kind, random, n, d), corpus_of(queries_kind, random, m, d)
     rows, scores = reference(queries, corpus, k)
     pieces = np.split(corpus, np.sort(random.integers(0, n + 1, 2)))
-    with patch.object(_join, "_QUERIES", blocks[0]), patch.object(_join, "_DOCUMENTS", {"cpu": blocks[1]}):
+    with patch.dict(_kernels.PACK, cpu=blocks[0]), patch.object(_join, "_DOCUMENTS", {"cpu": blocks[1]}):
         searcher = Exact(kernel=kernel, device="cpu").build(pieces, n, d)
         parts = np.array_split(queries, random.integers(1, m + 1))
         hits = [certified_search(searcher, part, corpus, k, True) for part in parts]
@@ -89,8 +89,11 @@ def test_no_pair_above_a_limit_is_left_out_and_scores_keep_their_bound(
     exact = queries.astype(np.float64) @ corpus.astype(np.float64).T
     for candidate in _choose._kernels(kernel, "cpu"):
         limit = np.quantile(exact, share, axis=1)
-        pairs = candidate.above(candidate.documents(corpus), candidate.queries(queries), limit, 0.1)
+        encoded = candidate.documents(corpus), candidate.queries(queries)
+        ((_, pairs),) = candidate.above(*encoded, limit, np.array([0.1]), [0])
         found = np.zeros(exact.shape, dtype=bool)
         found[pairs.queries, pairs.documents] = True
         assert not (~found & (exact > limit[:, None])).any()
-        assert (exact[pairs.queries, pairs.documents] >= pairs.rough.astype(np.float64) - pairs.error).all()
+        scores = exact[pairs.queries, pairs.documents]
+        assert (scores >= pairs.least).all()
+        assert (scores <= pairs.most).all()

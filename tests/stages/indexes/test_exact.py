@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stages.errors import ArtefactError, ResourceError
-from stages.indexes import _choose, _join
+from stages.indexes import _choose, _join, _kernels
 from stages.indexes._kernels import Bf16, Dense, Int8, Kernel, Pairs, _down, nonzero
 from stages.indexes.exact import Exact
 from stages.indexes.flat import Flat
@@ -67,7 +67,7 @@ def test_a_search_deeper_than_the_corpus_pads() -> None:
 def test_blocks_and_memory_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
     expected = flat(CORPUS, QUERIES, 20)
     for queries, documents, memory in ((7, 1000, 16), (64, 333, 512), (1, 6000, 64)):
-        monkeypatch.setattr(_join, "_QUERIES", queries)
+        monkeypatch.setitem(_kernels.PACK, "cpu", queries)
         monkeypatch.setattr(_join, "_DOCUMENTS", {"cpu": documents, "cuda": documents})
         searcher = Exact(kernel=kernel, device="cpu", memory=memory).build([CORPUS], 6000, 24)
         assert same(certified_search(searcher, QUERIES, CORPUS, 20, True), expected)
@@ -118,8 +118,8 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
 class Saturating(Int8):
     """As a processor whose 8-bit products are added in 16 bits."""
 
-    def scores(self, documents, queries):
-        return super().scores(documents, queries).clamp(max=0.5)
+    def scores(self, documents, pack):
+        return super().scores(documents, pack).clamp(max=0.5)
 
 
 class Missing(Bf16):
@@ -132,21 +132,22 @@ class Missing(Bf16):
 class Forgetful(Dense):
     """Leaves out a pair."""
 
-    def above(self, documents, queries, limit, span) -> Pairs:
-        return Pairs(*(values[1:] for values in super().above(documents, queries, limit, span)))
+    def above(self, documents, queries, limit, span, wanted):
+        for pack, pairs in super().above(documents, queries, limit, span, wanted):
+            yield pack, Pairs(*(values[1:] for values in pairs))
 
 
 @pytest.mark.parametrize("kernel", [Saturating(), Missing(), Forgetful()])
 def test_a_kernel_that_is_wrong_here_is_never_used(monkeypatch: pytest.MonkeyPatch, kernel: Kernel) -> None:
     assert not _choose.passes(kernel, 24)
-    _choose.choose.cache_clear()
+    _choose._measured.cache_clear()
     monkeypatch.setattr(_choose, "_kernels", lambda name, device: [kernel, Dense()])
-    assert _choose.choose("auto", "cpu", 24) == Dense()
-    _choose.choose.cache_clear()
+    assert _choose.choose("auto", "cpu", 6000, 24) == Dense()
+    _choose._measured.cache_clear()
     monkeypatch.setattr(_choose, "_kernels", lambda name, device: [kernel])
     with pytest.raises(ResourceError, match="does not give right results"):
-        _choose.choose(kernel.name, "cpu", 24)
-    _choose.choose.cache_clear()
+        _choose.choose(kernel.name, "cpu", 6000, 24)
+    _choose._measured.cache_clear()
 
 
 def test_positions_of_what_is_not_zero() -> None:
