@@ -24,7 +24,12 @@ CORPUS = pa.schema(
         _field("title", pa.large_string(), "encoded in front of the text", null=True),
         _field("text", pa.large_string(), "what is encoded"),
         _field("group", pa.large_string(), "parent or source, as the data set gives it", null=True),
-        _field("text_hash", pa.int64(), "hash of the normalised title and text: equal hash, same text"),
+        _field("picture", ROW, "row in pictures; null: the text is encoded, else the picture, and text is its caption", null=True),
+        _field(
+            "text_hash",
+            pa.int64(),
+            "hash of the normalised title and text, or of the picture's pixels: equal hash, same document",
+        ),
     ]
 )  # ordered by row
 
@@ -36,9 +41,21 @@ QUERIES = pa.schema(
         _field("split", pa.string(), "train, dev or test"),
         _field("prompt", pa.large_string(), "an instruction in front of this query alone", null=True),
         _field("source", pa.string(), "given, title, crop, same_text, synthetic or human"),
-        _field("text_hash", pa.int64(), "hash of the normalised text"),
+        _field("picture", ROW, "row in pictures; null: the text is encoded, else the picture, and text is its caption", null=True),
+        _field("text_hash", pa.int64(), "hash of the normalised text, or of the picture's pixels"),
     ]
 )  # ordered by row
+
+PICTURES = pa.schema(
+    [
+        _field("row", ROW, "position in this table"),
+        _field("image", pa.large_binary(), "encoded bytes, which were decoded whole once"),
+        _field("format", pa.string(), "PNG, JPEG, WEBP, GIF, BMP or TIFF"),
+        _field("width", pa.int32(), "pixels"),
+        _field("height", pa.int32(), "pixels"),
+        _field("pixels", pa.int64(), "hash of size and RGB pixels: equal hash, same picture"),
+    ]
+)  # ordered by row; equal bytes are one row; empty when documents and queries are texts
 
 QRELS = pa.schema(
     [
@@ -327,6 +344,7 @@ TABLES: dict[str, pa.Schema] = {
     "corpus": CORPUS,
     "queries": QUERIES,
     "qrels": QRELS,
+    "pictures": PICTURES,
     "rejects": REJECTS,
     "positives": POSITIVES,
     "candidates": CANDIDATES,
