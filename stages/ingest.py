@@ -80,7 +80,9 @@ class PicturesConfig(Settings):
         LIMITS.background, description="Colour behind transparent pictures: red, green and blue, 0 to 255."
     )
     workers: int | None = speed(
-        None, "Processes that decode; null: one a core, 0: this one. A few pictures are decoded here whatever it is.", ge=0
+        None,
+        "Processes that decode; null: one a core, 0: this one. A few pictures are decoded here whatever it is.",
+        ge=0,
     )
 
 

@@ -24,7 +24,12 @@ CORPUS = pa.schema(
         _field("title", pa.large_string(), "encoded in front of the text", null=True),
         _field("text", pa.large_string(), "what is encoded"),
         _field("group", pa.large_string(), "parent or source, as the data set gives it", null=True),
-        _field("picture", ROW, "row in pictures; null: the text is encoded, else the picture, and text is its caption", null=True),
+        _field(
+            "picture",
+            ROW,
+            "row in pictures; null: the text is encoded, else the picture, and text is its caption",
+            null=True,
+        ),
         _field(
             "text_hash",
             pa.int64(),
@@ -41,7 +46,12 @@ QUERIES = pa.schema(
         _field("split", pa.string(), "train, dev or test"),
         _field("prompt", pa.large_string(), "an instruction in front of this query alone", null=True),
         _field("source", pa.string(), "given, title, crop, same_text, synthetic or human"),
-        _field("picture", ROW, "row in pictures; null: the text is encoded, else the picture, and text is its caption", null=True),
+        _field(
+            "picture",
+            ROW,
+            "row in pictures; null: the text is encoded, else the picture, and text is its caption",
+            null=True,
+        ),
         _field("text_hash", pa.int64(), "hash of the normalised text, or of the picture's pixels"),
     ]
 )  # ordered by row
@@ -246,7 +256,9 @@ METRICS = pa.schema(
     [
         _field("round", pa.int32(), "round of the model"),
         _field("collection", NAME, "name of a guard; null is the collection that is trained on", null=True),
-        _field("system", NAME, "dense or bm25"),
+        _field(
+            "system", NAME, "dense or bm25; with a direction behind it where texts and pictures look for each other"
+        ),
         _field("split", NAME, "split of the queries"),
         _field("measure", NAME, "nDCG, MRR, Recall or MAP"),
         _field("cutoff", pa.int32(), "depth; null is the whole run", null=True),

@@ -113,7 +113,9 @@ def _finished(
 
 def _died(error: BaseException) -> ResourceError:
     return ResourceError(
-        "a process that works for this one has died", got=error, try_="fewer workers, or more memory: it was mostly that"
+        "a process that works for this one has died",
+        got=error,
+        try_="fewer workers, or more memory: it was mostly that",
     )
 
 
