@@ -35,7 +35,9 @@ class EmbedConfig(Settings):
         description="arithmetic of the model: auto is bf16 on a GPU and fp32 on a CPU; bf16 is about twice as fast, at a cosine of .9999 to fp32",
     )
     shard_rows: int = Field(
-        8_192, ge=1, description="texts or pictures a shard, which is what a kill can lose; identical ones are found within one"
+        8_192,
+        ge=1,
+        description="texts or pictures a shard, which is what a kill can lose; identical ones are found within one",
     )
     batch_tokens: int | None = speed(
         None, "tokens a batch, padding included; none is 2,048 on a CPU and 65,536 on a GPU. Memory grows with it", ge=1
@@ -117,9 +119,7 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
 class _Encoding:
     """How the rows of a table are encoded."""
 
-    def __init__(
-        self, loaded: LoadedEncoder, table: str, batch_tokens: int | None, log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, loaded: LoadedEncoder, table: str, batch_tokens: int | None, log: Callable[[str], None]) -> None:
         self._loaded, self._table, self._tokens, self._log = loaded, table, batch_tokens, log
         self._role = "document" if table == "corpus" else "query"
 

@@ -58,7 +58,9 @@ def prove(content: Content, limits: Limits) -> Proved | Wrong:
     except OSError as error:
         return Wrong(f"the picture cannot be read: {error.strerror or error}", "put it there, or take the row out")
     if len(data) > limits.bytes:
-        return Wrong(f"the picture has more than {limits.bytes:,} bytes", "make it smaller, or raise pictures.max_bytes")
+        return Wrong(
+            f"the picture has more than {limits.bytes:,} bytes", "make it smaller, or raise pictures.max_bytes"
+        )
     if not data:
         return Wrong("the picture has no bytes", "fetch it again, or take the row out")
     try:

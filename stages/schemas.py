@@ -24,7 +24,13 @@ CORPUS = pa.schema(
         _field("title", pa.large_string(), "encoded in front of the text", null=True),
         _field("text", pa.large_string(), "what is encoded"),
         _field("group", pa.large_string(), "parent or source, as the data set gives it", null=True),
-        _field("picture", ROW, "row in pictures; null: the text is encoded, else the picture, and text is its caption", null=True),
+        _field("label", pa.large_string(), "class, for what is measured by classes: neighbours, a probe", null=True),
+        _field(
+            "picture",
+            ROW,
+            "row in pictures; null: the text is encoded, else the picture, and text is its caption",
+            null=True,
+        ),
         _field(
             "text_hash",
             pa.int64(),
@@ -41,7 +47,12 @@ QUERIES = pa.schema(
         _field("split", pa.string(), "train, dev or test"),
         _field("prompt", pa.large_string(), "an instruction in front of this query alone", null=True),
         _field("source", pa.string(), "given, title, crop, same_text, synthetic or human"),
-        _field("picture", ROW, "row in pictures; null: the text is encoded, else the picture, and text is its caption", null=True),
+        _field(
+            "picture",
+            ROW,
+            "row in pictures; null: the text is encoded, else the picture, and text is its caption",
+            null=True,
+        ),
         _field("text_hash", pa.int64(), "hash of the normalised text, or of the picture's pixels"),
     ]
 )  # ordered by row
