@@ -286,7 +286,7 @@ class Intake:
     def _document_fault(self, document: Document) -> Fault | None:
         if wrong := wrong_id(document.id, self._id_bytes):
             return self._fault(document, "id", document.id, wrong)
-        for name, value in (("title", document.title), ("group", document.group)):
+        for name, value in (("title", document.title), ("group", document.group), ("label", document.label)):
             if value is not None and (wrong := wrong_string(value, f"a {name}")):
                 return self._fault(document, name, document.id, wrong)
         if document.picture is not None:

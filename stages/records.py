@@ -47,6 +47,7 @@ class Document(NamedTuple):
     title: Any = None
     group: Any = None
     picture: Any = None  # a Picture, beside which the text is a caption and may be empty
+    label: Any = None  # its class
 
 
 class Query(NamedTuple):

@@ -24,6 +24,7 @@ CORPUS = pa.schema(
         _field("title", pa.large_string(), "encoded in front of the text", null=True),
         _field("text", pa.large_string(), "what is encoded"),
         _field("group", pa.large_string(), "parent or source, as the data set gives it", null=True),
+        _field("label", pa.large_string(), "class, for what is measured by classes: neighbours, a probe", null=True),
         _field(
             "picture",
             ROW,

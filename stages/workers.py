@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -91,9 +92,22 @@ class Workers:
                 self._count, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
             )
         try:
-            return self._pool.submit(_each, function, [given for _, given in chunk if given is not None])
+            with _bare_main():
+                return self._pool.submit(_each, function, [given for _, given in chunk if given is not None])
         except BrokenProcessPool as error:
             raise _died(error) from None
+
+
+@contextmanager
+def _bare_main() -> Iterator[None]:
+    """A process that is spawned meanwhile does not run this one's main module again: nothing of it is needed there."""
+    main = vars(sys.modules["__main__"])
+    kept = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
 
 
 def _finished(
