@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
 from stages.arrays import repeated
+from stages.classifying import classified
 from stages.errors import InputError
 from stages.measuring import QUERIES, Hits, Measures, Topics, Values, compared, earlier, measured, metrics_table, stored
 from stages.registry import Member, OneOf
 from stages.retrievers.bm25 import Bm25
+from stages.itself import Itself
 from stages.schemas import COMPARISONS, HITS
 from stages.scopes import Scopes
 from stages.spec import Context, Inputs, Part, Shard, Spec
@@ -54,11 +56,22 @@ class EvaluateConfig(Measures):
         default_factory=Bm25,
         description="The lexical system to compare with, run in round 0 alone; `false` leaves it out.",
     )
+    neighbours: tuple[int, ...] = Field(
+        (),
+        description="Numbers of nearest pictures of the split train that vote for a picture's class (kNN accuracy). They and the "
+        "probe need a data set with labels, whose splits go by what the pictures show.",
+    )
+    probe: bool = Field(
+        False, description="Accuracy of a linear classifier on the vectors of the split train. Costs seconds for thousands."
+    )
+    probe_penalty: float = Field(
+        0.01, gt=0, description="Weight decay of that classifier; more for few pictures and long vectors."
+    )
 
 
 SPEC = Spec(
     name="evaluate",
-    version=2,
+    version=3,
     config=EvaluateConfig,
     facts_of=("corpus.faiss",),
     inputs=("corpus", "queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss"),
@@ -97,6 +110,8 @@ def _evaluate(config: EvaluateConfig, inputs: Inputs, context: Context, shard: S
             tables.append(metrics_table(config, context.round, None, f"{hits.system} {direction}", some))
         yield Part(shard, tables={"hits": _hits_table(topics, hits)}, counters=counted, last=False)
 
+    if config.neighbours or config.probe:
+        tables.append(classified(config, inputs, context))
     writer, changed = _run_writer(inputs, topics, systems, context.round)
     yield Part(
         shard,
@@ -191,8 +206,11 @@ def _run_dense(inputs: Inputs, topics: Topics, depth: int, scopes: Scopes) -> Co
 
     corpus = open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"])
     vectors = next(gather(inputs["query_vectors"], [topics.rows]))
-    hits = scopes.search(corpus, vectors, topics.rows, depth, lambda some, queries: some.search(queries, depth))
-    return Hits("dense", hits.rows, hits.scores), {f"dense.{name}": count for name, count in hits.counts.items()}
+    itself = Itself.of(inputs, topics, scopes)
+    deep = min(depth + itself.most, scopes.widest)
+    hits = scopes.search(corpus, vectors, topics.rows, deep, lambda some, queries: some.search(queries, deep))
+    rows, scores = itself.left_out(hits.rows, hits.scores, depth)
+    return Hits("dense", rows, scores), {f"dense.{name}": count for name, count in hits.counts.items()}
 
 
 def _hits_table(topics: Topics, hits: Hits) -> pa.Table:

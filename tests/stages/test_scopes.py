@@ -157,3 +157,56 @@ def test_pictures_behind_texts_are_refused(tmp_path: Path):
 def test_a_retriever_of_texts_is_refused_where_there_are_pictures(tmp_path: Path):
     with pytest.raises(ConfigError, match="'bm25' searches texts, and there are pictures"):
         run(mine, MineConfig(retrievers=(Bm25(),)), world(tmp_path), tmp_path)
+
+
+def alike(folder: Path) -> dict[str, Any]:
+    """Pictures among pictures: each is a document and a query, three of a kind; of test the others are relevant, of train itself."""
+    corpus = [
+        {"row": i, "doc_id": f"d{i}", "title": None, "text": "", "group": f"g{i // 3}", "label": "ab"[i // 3 % 2],
+         "text_hash": 50 + i, "picture": i}
+        for i in range(24)
+    ]  # fmt: skip
+    split = ["train" if i // 3 < 4 else "test" for i in range(24)]
+    queries = [
+        {"row": i, "query_id": f"q{i}", "text": "", "split": split[i], "prompt": None, "source": "given",
+         "text_hash": 50 + i, "picture": i}
+        for i in range(24)
+    ]  # fmt: skip
+    qrels = [
+        {"query_row": q, "doc_row": d, "relevance": 1, "split": split[q], "source": "given"}
+        for q in range(24)
+        for d in range(q // 3 * 3, q // 3 * 3 + 3)
+        if (d == q) == (split[q] == "train")
+    ]
+    same = values(24, 5)
+    same += 3 * np.repeat(values(8, 6), 3, axis=0) + np.where(np.arange(24) // 3 % 2, 4, -4)[:, None]
+    found: dict[str, Any] = {
+        "corpus": source(table("corpus", corpus)),
+        "queries": source(table("queries", queries)),
+        "qrels": source(table("qrels", qrels)),
+        "corpus_vectors": vectors(same),
+        "query_vectors": vectors(same),
+    }
+    return {**found, **run(index, IndexConfig(kind=Exact(memory=16), recall_depth=20), found, folder).inputs()}
+
+
+def test_a_picture_that_looks_for_others_does_not_find_itself(tmp_path: Path):
+    inputs = alike(tmp_path)
+    config = EvaluateConfig(
+        depth=5, ndcg_cutoffs=(5,), mrr_cutoffs=(5,), recall_cutoffs=(5,), bootstrap=100, neighbours=(1, 3), probe=True
+    )
+    result = run(evaluate, config, inputs, tmp_path)
+    both = np.array(inputs["corpus_vectors"].read()["vector"].to_pylist())
+    for query in range(12, 24):
+        found = [row["doc_row"] for row in result.rows("hits") if row["query_row"] == query]
+        scores = {row: inner(both[query], both[row]) for row in range(24) if row != query}
+        assert found == sorted(scores, key=lambda row: (-scores[row], row))[:5]
+    means = {(row["measure"], row["cutoff"]): row for row in result.rows("metrics") if row["query_row"] is None}
+    assert means["kNN", 1]["value"] == means["Probe", None]["value"] == 1.0
+    assert means["kNN", 3]["low"] <= means["kNN", 3]["value"] <= means["kNN", 3]["high"]
+    assert any("12 pictures of test are told from 12 of train" in line for line in result.messages)
+
+
+def test_without_labels_there_is_nothing_to_tell_apart(tmp_path: Path):
+    with pytest.raises(ConfigError, match="need pictures with labels"):
+        run(evaluate, EvaluateConfig(depth=40, probe=True), world(tmp_path), tmp_path)
