@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stages.records import Wrong, shown
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -162,3 +163,31 @@ def _size(image: Image.Image) -> bytes:
 
 def _hash(data: bytes) -> int:
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)
+
+
+def squared(data: bytes, size: int) -> np.ndarray:
+    """The RGB pixels of a picture that was proved, scaled into a square and centred on white: uint8 (size, size, 3)."""
+    import numpy as np
+
+    return np.asarray(square(rgb(data), size))
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+    """A picture of mode RGB scaled into a square of `size` pixels and centred on white; one that has this size stays."""
+    from PIL import Image
+
+    if image.size == (size, size):
+        return image
+    scale = size / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    under = Image.new("RGB", (size, size), (255, 255, 255))
+    scaled = image.resize((width, height), Image.Resampling.BICUBIC)
+    under.paste(scaled, ((size - width) // 2, (size - height) // 2))
+    return under
+
+
+def pixels(data: bytes) -> np.ndarray:
+    """The RGB pixels of a picture that was proved: uint8 (height, width, 3)."""
+    import numpy as np
+
+    return np.asarray(rgb(data))
