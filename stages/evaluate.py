@@ -62,7 +62,8 @@ class EvaluateConfig(Measures):
         "probe need a data set with labels, whose splits go by what the pictures show.",
     )
     probe: bool = Field(
-        False, description="Accuracy of a linear classifier on the vectors of the split train. Costs seconds for thousands."
+        False,
+        description="Accuracy of a linear classifier on the vectors of the split train. Costs seconds for thousands.",
     )
     probe_penalty: float = Field(
         0.01, gt=0, description="Weight decay of that classifier; more for few pictures and long vectors."

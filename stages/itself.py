@@ -19,7 +19,9 @@ from stages.spec import Inputs
 class Itself:
     """Which documents are the query itself."""
 
-    queries: np.ndarray  # int64 (m,), hashes of the pixels of the queries that are measured; none where it does not matter
+    queries: (
+        np.ndarray
+    )  # int64 (m,), hashes of the pixels of the queries that are measured; none where it does not matter
     documents: np.ndarray  # int64 (n,)
     relevant: list[dict[int, int]]  # (m,)
     most: int
@@ -30,7 +32,9 @@ class Itself:
         """Of pictures that are searched among pictures; of anything else nothing is left out."""
         if not scopes.pictures or scopes.shown is not None:
             return cls(np.empty(0, np.int64), np.empty(0, np.int64), [], 0)
-        queries, documents = (inputs[name].read(["text_hash"])["text_hash"].to_numpy() for name in ("queries", "corpus"))
+        queries, documents = (
+            inputs[name].read(["text_hash"])["text_hash"].to_numpy() for name in ("queries", "corpus")
+        )
         hashes, counts = np.unique(documents, return_counts=True)
         asked = queries[topics.rows]
         most = int(counts[np.isin(hashes, asked)].max(initial=0))

@@ -52,7 +52,9 @@ def probe(known: np.ndarray, labels: np.ndarray, asked: np.ndarray, penalty: flo
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = torch.nn.functional.cross_entropy(inputs @ weights + bias, wanted) + penalty / 2 * weights.square().sum()
+        value = (
+            torch.nn.functional.cross_entropy(inputs @ weights + bias, wanted) + penalty / 2 * weights.square().sum()
+        )
         value.backward()
         return value
 

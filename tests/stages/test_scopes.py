@@ -179,7 +179,7 @@ def alike(folder: Path) -> dict[str, Any]:
         if (d == q) == (split[q] == "train")
     ]
     same = values(24, 5)
-    same += 3 * np.repeat(values(8, 6), 3, axis=0) + np.where(np.arange(24) // 3 % 2, 4, -4)[:, None]
+    same += 3 * np.repeat(values(8, 6), 3, axis=0) + np.where(np.arange(24) // 3 % 2, 20, -20)[:, None]
     found: dict[str, Any] = {
         "corpus": source(table("corpus", corpus)),
         "queries": source(table("queries", queries)),
