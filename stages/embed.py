@@ -87,6 +87,10 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     precision = resolve(config.precision, context.device)
     loaded = once(context, "model", lambda: encoder.load(context.device, precision))
     facts = {"dimensions": loaded.dimensions, "max_tokens": loaded.max_tokens, "precision": precision}
+    pictures = sum(
+        batch.num_rows - batch.column("picture").null_count for batch in inputs["corpus"].batches(["picture"])
+    )
+    facts |= {"pictures": pictures} if pictures else {}
     final = shards(config, inputs)[-1]
     for table, name, columns in (
         ("corpus", "corpus_vectors", ["row", "doc_id", "title", "text", "picture"]),

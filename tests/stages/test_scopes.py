@@ -210,3 +210,26 @@ def test_a_picture_that_looks_for_others_does_not_find_itself(tmp_path: Path):
 def test_without_labels_there_is_nothing_to_tell_apart(tmp_path: Path):
     with pytest.raises(ConfigError, match="need pictures with labels"):
         run(evaluate, EvaluateConfig(depth=40, probe=True), world(tmp_path), tmp_path)
+
+
+def test_the_recall_of_an_approximate_index_is_that_among_the_kind_it_finds_worse(tmp_path: Path):
+    """One list of four is visited."""
+    corpus = vectors(values(PICTURES + TEXTS, 1))
+    inputs = {"corpus_vectors": corpus, "query_vectors": vectors(values(QUERIES, 2))}
+    found = {}
+    for name, facts in (("whole", {}), ("in parts", {"pictures": PICTURES})):
+        inputs["corpus_vectors"].facts = facts
+        config = IndexConfig(kind=Factory(factory="IVF4,Flat", nprobe=1), recall_depth=5, recall_floor=0.0)
+        found[name] = run(index, config, inputs, tmp_path).facts["recall"]["value"]
+    built = Factory(factory="IVF4,Flat", nprobe=1).build([values(PICTURES + TEXTS, 1)], PICTURES + TEXTS, D)
+    parts = []
+    for start, stop in ((0, PICTURES), (PICTURES, PICTURES + TEXTS)):
+        rows = built.part(start, stop).search(values(QUERIES, 2), 5)[1]
+        some = values(PICTURES + TEXTS, 1)[start:stop]
+        shares = []
+        for query, hits in zip(values(QUERIES, 2), rows, strict=True):
+            scores = sorted((inner(query, vector) for vector in some), reverse=True)
+            shares.append(sum(inner(query, some[row]) >= scores[4] - 1e-5 for row in hits if row >= 0) / 5)
+        parts.append(float(np.mean(shares)))
+    assert found["in parts"] == pytest.approx(min(found["whole"], *parts))
+    assert found["in parts"] < 1
