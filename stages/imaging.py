@@ -50,6 +50,7 @@ class Proved(NamedTuple):
     pixels: int  # 64-bit hash of size and RGB pixels: equal pixels, equal hash
     given: int  # 64-bit hash of the bytes that were given
     changed: str = ""  # why it is stored as PNG: transparent, rotated, cmyk, 16-bit, animated
+    name: str = ""  # as the record has it
 
 
 def prove(content: Content, limits: Limits) -> Proved | Wrong:

@@ -21,7 +21,7 @@ from stages import labelling
 from stages.errors import InputError
 from stages.imaging import MOST_PIXELS, Limits, Proved
 from stages.intake import LIMITS, Buffer, Dataset, Intake, Opening
-from stages.records import SPLITS, Judgement, Wrong, is_blank, shown, stable_hash
+from stages.records import SPLITS, Document, Judgement, Picture, Query, Wrong, is_blank, shown, stable_hash
 from stages.registry import OneOf
 from stages.schemas import CORPUS, PICTURES, QRELS, QUERIES
 from stages.settings import Settings, speed
@@ -107,7 +107,7 @@ class IngestConfig(Settings):
         ge=1,
         description="Keeps at most this many queries of each split: of those with a positive, the ones with the smallest stable hash "
         "of their id. Of the corpus it keeps the documents relevant to them and then others by the smallest hash, up to ten times "
-        "the limit in all. All rows are checked all the same, twice; what is left out is counted.",
+        "the limit in all. All rows are checked all the same, twice, but for the pictures of what is left out; that is counted.",
     )
     id_bytes: int = Field(1024, ge=1, le=65_536, description="Longest id in bytes of UTF-8. Ids are held in memory.")
     pictures: PicturesConfig = Field(PicturesConfig(), description="Pictures, where the data set has some.")  # type: ignore[call-arg]
@@ -197,10 +197,17 @@ class _Pictures:
     def __init__(self, part_rows: int) -> None:
         self.rows = Buffer(PICTURES, part_rows)
         self._row: dict[int, int] = {}  # by the hash of the bytes that were given
+        self._named: dict[int, tuple[int, int]] = {}  # row and hash of the pixels by the hash of a name
         self.counts: Counter[str] = Counter()
 
-    def add(self, picture: Proved) -> int:
-        """The row of a picture."""
+    def knows(self, picture: Picture) -> bool:
+        """Whether a picture of this name is stored."""
+        return stable_hash(picture.name) in self._named
+
+    def add(self, picture: Picture | Proved) -> tuple[int, int]:
+        """The row of a picture and the hash of its pixels; one that is not decoded again is known by its name."""
+        if not isinstance(picture, Proved):
+            return self._named[stable_hash(picture.name)]
         row = self._row.setdefault(picture.given, len(self._row))
         if row == self.counts["pictures.kept"]:  # a new one
             self.counts["pictures.kept"] += 1
@@ -208,7 +215,9 @@ class _Pictures:
                 self.counts[f"pictures.{picture.changed}"] += 1
             values = (row, picture.image, picture.format, picture.width, picture.height, picture.pixels)
             self.rows.add(*values, characters=len(picture.image))
-        return row
+        if picture.name:
+            self._named[stable_hash(picture.name)] = row, picture.pixels
+        return row, picture.pixels
 
 
 class _Reading:
@@ -218,16 +227,23 @@ class _Reading:
         self._chosen = None if config.limit is None else _select(config, dataset, config.limit)
         self._part_rows = config.part_rows
         self._name = dataset.name
+        self._attribution = getattr(dataset, "attribution", None)
         self._labels = _labels(config)
         self._labelled: dict[str, int] = {}
-        self.intake = _intake(config, dataset, log)
-        self._counts = self.intake.counts
         self.pictures = _Pictures(config.part_rows)
+        self.intake = _intake(config, dataset, log, self._decodes)
+        self._counts = self.intake.counts
         self._held = _Held()
         self._query_ids: list[str] = []  # by row
         self._query_splits = array("b")  # by row, a number in SPLITS
         self._splits: dict[str, dict[str, int]] = {}
         self._without: list[str] = []
+
+    def _decodes(self, table: str, item: Document | Query) -> bool:
+        """Whether a picture is stored for this row, and is not yet."""
+        if self._chosen and item.id not in (self._chosen.documents if table == "corpus" else self._chosen.queries):
+            return False
+        return not self.pictures.knows(item.picture)
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """Each table by its name, in parts; the last rows of rejects stay with the intake."""
@@ -268,9 +284,9 @@ class _Reading:
         self._counts["corpus.kept"] = len(hashes)
         self._counts["corpus.same_text"] = _repeated(hashes)
 
-    def _encoded(self, picture: Proved | None, text: str) -> tuple[int | None, int]:
+    def _encoded(self, picture: Picture | Proved | None, text: str) -> tuple[int | None, int]:
         """The picture's row, where there is one, and the hash of what is encoded."""
-        return (None, text_hash(text)) if picture is None else (self.pictures.add(picture), picture.pixels)
+        return (None, text_hash(text)) if picture is None else self.pictures.add(picture)
 
     def _queries(self) -> Iterator[pa.Table | None]:
         ids, rows, hashes = self.intake.query_ids, Buffer(QUERIES, self._part_rows), array("q")
@@ -382,7 +398,13 @@ class _Reading:
         return {name: self._counts[name] for name in _COUNTERS} | self._labelled | dict(self.pictures.counts)
 
     def facts(self) -> dict[str, Any]:
-        return {"dataset": self._name, "splits": self._splits, "queries_without_positives": self._without}
+        attribution = {"attribution": self._attribution} if self._attribution else {}
+        return {
+            "dataset": self._name,
+            **attribution,
+            "splits": self._splits,
+            "queries_without_positives": self._without,
+        }
 
     def tell(self, log: Callable[[str], None]) -> None:
         """Says what is not as the data set has it."""
@@ -394,7 +416,12 @@ class _Reading:
             log(f"{missing:,} labels name a query or a document that is not here: left out")
 
 
-def _intake(config: IngestConfig, dataset: Dataset, log: Callable[[str], None]) -> Intake:
+def _intake(
+    config: IngestConfig,
+    dataset: Dataset,
+    log: Callable[[str], None],
+    decodes: Callable[[str, Document | Query], bool],
+) -> Intake:
     return Intake(
         dataset,
         fail=config.on_bad_row == "fail",
@@ -404,6 +431,7 @@ def _intake(config: IngestConfig, dataset: Dataset, log: Callable[[str], None]) 
         log=log,
         limits=Limits(config.pictures.max_bytes, config.pictures.max_pixels, config.pictures.background),
         workers=config.pictures.workers,
+        decodes=decodes,
     )
 
 
@@ -415,8 +443,8 @@ def _repeated(hashes: array[int]) -> int:
 
 
 def _select(config: IngestConfig, dataset: Dataset, limit: int) -> _Selection:
-    """What a limit keeps, from a reading of its own: no row and no text of it is held."""
-    intake = _intake(config, dataset, lambda message: None)
+    """What a limit keeps, from a reading of its own: no row and no text of it is held, and no picture is decoded."""
+    intake = _intake(config, dataset, lambda message: None, lambda table, item: False)
     documents = {document.id for document in intake.documents()}
     relevant: dict[str, set[str]] = {}
     for item in intake.judgements():

@@ -186,12 +186,6 @@ class Buffer:
         return pa.table(arrays, schema=self._schema)
 
 
-def _content(item: Document | Query | Fault | Note) -> Content | None:
-    """What a process is to decode of a row."""
-    picture = getattr(item, "picture", None)
-    return None if picture is None else picture.content
-
-
 class Intake:
     """One reading of a data set. With `fail`, the first bad row raises InputError; else it becomes a row of `rejects`."""
 
@@ -206,7 +200,10 @@ class Intake:
         log: Callable[[str], None],
         limits: Limits = LIMITS,
         workers: int | None = None,
+        decodes: Callable[[str, Document | Query], bool] = lambda table, item: True,
     ) -> None:
+        """`decodes` says of a row of corpus or queries whether its picture is wanted; others are handed on as they are."""
+        self._decodes = decodes
         self._prove, self._workers = partial(prove, limits=limits), Workers(workers)
         self._dataset, self._fail, self._id_bytes, self._missing_allowed = dataset, fail, id_bytes, missing_allowed
         self._log = log
@@ -217,11 +214,11 @@ class Intake:
         self.splits: dict[str, str] = {}  # of each query id that a judgement names
 
     def documents(self) -> Iterator[Document]:
-        """The documents that are sound, in order; their ids are unique. A picture is a `stages.imaging.Proved` by then."""
+        """The documents that are sound, in order; their ids are unique. A picture that is wanted is a `stages.imaging.Proved` by then."""
         return self._checked("corpus", self._dataset.documents(), self._document_fault, self.document_ids)
 
     def queries(self) -> Iterator[Query]:
-        """The queries that are sound, in order; their ids are unique. A picture is a `stages.imaging.Proved` by then."""
+        """The queries that are sound, in order; their ids are unique. A picture that is wanted is a `stages.imaging.Proved` by then."""
         return self._checked("queries", self._dataset.queries(), self._query_fault, self.query_ids)
 
     def judgements(self) -> Iterator[Judgement]:
@@ -252,7 +249,7 @@ class Intake:
     ) -> Iterator[Record]:
         read = 0
         twice: list[str] = []
-        for item, proof in self._workers.beside(records, _content, self._prove):
+        for item, proof in self._workers.beside(records, partial(self._content, table), self._prove):
             if isinstance(item, Note):
                 self._log(item.message)
                 continue
@@ -273,7 +270,7 @@ class Intake:
                 if len(twice) == _LISTED:
                     break
             else:
-                yield item if proof is None else item._replace(picture=proof)
+                yield item if proof is None else item._replace(picture=proof._replace(name=item.picture.name))
         self._workers.close()
         self.counts[f"{table}.read"] += read
         if twice:
@@ -375,6 +372,11 @@ class Intake:
             out = sum(self.counts[f"{table}.{name}"] for name in ("kept", "rejected", "beyond_limit", *leave))
             if (read := self.counts[f"{table}.read"]) != out:
                 raise HardrockError(f"{table}: {read} rows were read and {out} are accounted for")
+
+    def _content(self, table: str, item: Any) -> Content | None:
+        """What a process is to decode of a row."""
+        picture = getattr(item, "picture", None)
+        return None if picture is None or not self._decodes(table, item) else picture.content
 
     def _reject(self, table: str, fault: Fault, ids: Ids) -> None:
         self.refuse(table, fault)

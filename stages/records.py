@@ -36,7 +36,7 @@ class Picture(NamedTuple):
     """
 
     content: bytes | Callable[[int], bytes]
-    name: str = ""  # what messages call it: the name of its file
+    name: str = ""  # what messages call it: its file in the data set. What has one name is one picture
 
 
 class Document(NamedTuple):

@@ -96,6 +96,7 @@ class Towers(InputModule):
 
     def __init__(
         self,
+        *,
         vision: str,
         size: int,
         text_config: dict[str, Any] | None,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import ingest
+from stages import ingest, intake
 from stages.datasets.image_folder import recognise
 from stages.errors import ConfigError, InputError
 from stages.imaging import rgb
@@ -233,3 +233,24 @@ def test_folders_of_pictures_are_recognised(tmp_path: Path) -> None:
     assert guess is not None
     assert guess.score == 50
     assert recognise(str(tmp_path / "none")) is None
+
+
+def test_a_picture_is_decoded_once_and_with_a_limit_only_where_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder(tmp_path / "in", [{"file_name": f"{i:02}.png", "text": f"picture {i}"} for i in range(30)])
+    decoded: list[bytes] = []
+    real = intake.prove
+
+    def counting(content: Any, limits: Any) -> Any:
+        decoded.append(content)
+        return real(content, limits)
+
+    monkeypatch.setattr(intake, "prove", counting)
+    result = read(place, tmp_path, direction="both")
+    assert len(decoded) == 30
+    assert result["queries"]["picture"].to_pylist()[30:] == list(range(30))
+    decoded.clear()
+    config = ingest.IngestConfig(dataset={"name": "image_folder", "path": str(place)}, limit=1)  # type: ignore[arg-type]
+    result = run(ingest, config, {}, tmp_path)
+    assert len(decoded) == result["corpus"].num_rows == result["pictures"].num_rows == 10
