@@ -26,16 +26,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyarrow import parquet
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import InputModule
-from stages.datasets.openmoji import Openmoji
 from torch import nn
 
 from benchmarks.hardware import describe
 from pipeline.memory import MemoryTable
 from stages import embed, evaluate, index, ingest, judge, mine, sample, teach, train
 from stages.augmentations.simclr import Simclr
+from stages.datasets.openmoji import Openmoji
 from stages.encoders.efficientnet_lite import EfficientnetLite
 from stages.encoders.pixels import Pixels
 from stages.encoders.sentence_transformers import SentenceTransformers
@@ -46,6 +47,7 @@ from stages.filters.same_text import SameText
 from stages.imaging import rgb
 from stages.losses.clip import Clip
 from stages.losses.nt_xent import NtXent
+from stages.schemas import TABLES
 from stages.spec import WHOLE, Source
 from stages.statistics import crossed_interval, randomisation_test
 
@@ -231,6 +233,18 @@ class _Loaded:
         return np.asarray(nn.functional.normalize(found, dim=1).numpy())
 
 
+def read(dataset: Openmoji, keep: Path, folder: Path) -> dict[str, Any]:
+    """What ingest makes of the data set, once."""
+    names = ("corpus", "queries", "qrels", "pictures")
+    if not keep.exists():
+        made = stage(ingest, ingest.IngestConfig(dataset=dataset), {}, folder)
+        half = Path(tempfile.mkdtemp(dir=folder))
+        for name in names:
+            parquet.write_table(made[name].read(), half / f"{name}.parquet")
+        half.rename(keep)
+    return {name: MemoryTable((parquet.read_table(keep / f"{name}.parquet", schema=TABLES[name]),)) for name in names}
+
+
 def measured(encoder: Any, inputs: Mapping[str, Any], folder: Path, round: int, **how: Any) -> dict[str, Any]:
     """Vectors, an index and the metrics of a round's model."""
     found = stage(embed, embed.EmbedConfig(encoder=encoder, precision="fp32"), inputs, folder, round)
@@ -255,8 +269,6 @@ def none_mined(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _empty(name: str) -> Any:
-    from stages.schemas import TABLES
-
     return TABLES[name].empty_table()
 
 
@@ -367,7 +379,7 @@ def main() -> None:
     arms: Arms = {"clip": clip, "simclr": simclr}[asked.what]
     dataset = Openmoji(direction="both" if asked.what == "clip" else "views", classes="group")
     with tempfile.TemporaryDirectory(dir=asked.folder) as scratch:
-        inputs = stage(ingest, ingest.IngestConfig(dataset=dataset), {}, Path(scratch))
+        inputs = read(dataset, asked.folder / f"ingested-{dataset.direction}", Path(scratch))
         if asked.what == "clip":
             asked.features = Features.of(inputs, asked.folder / "features.npz")
         print(
