@@ -209,7 +209,7 @@ def test_a_picture_that_looks_for_others_does_not_find_itself(tmp_path: Path):
 
 def test_without_labels_there_is_nothing_to_tell_apart(tmp_path: Path):
     with pytest.raises(ConfigError, match="need pictures with labels"):
-        run(evaluate, EvaluateConfig(depth=40, probe=True), world(tmp_path), tmp_path)
+        run(evaluate, EvaluateConfig(depth=40, recall_cutoffs=(10,), probe=True), world(tmp_path), tmp_path)
 
 
 def test_the_recall_of_an_approximate_index_is_that_among_the_kind_it_finds_worse(tmp_path: Path):
