@@ -75,6 +75,17 @@ def prove(content: Content, limits: Limits) -> Proved | Wrong:
         return _broken(data, error)
 
 
+LARGEST = Limits(bytes=1 << 31, pixels=MOST_PIXELS)
+"""No limits but those of Pillow, for what was proved before."""
+
+
+def png(data: bytes) -> bytes:
+    """A picture that was proved as PNG of its RGB pixels."""
+    packed = io.BytesIO()
+    rgb(data).save(packed, "PNG")
+    return packed.getvalue()
+
+
 def rgb(data: bytes, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
     """The RGB pixels of a picture that was proved: PIL.Image.Image of mode RGB."""
     from PIL import Image
