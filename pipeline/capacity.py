@@ -22,6 +22,7 @@ from pipeline.runner import Runner
 from pipeline.source import TableSource
 from stages import embed, encoding
 from stages.errors import ConfigError, YieldError
+from stages.export import TEXT_TARGETS
 from stages.indexes.exact import Exact
 from stages.search import certified_search, vector_blocks
 from stages.text import join_title
@@ -125,7 +126,7 @@ def settings(made: Runner) -> Settings:
     stages: Any = made.configuration.stages
     return Settings(
         stages["mine"].depth, stages["embed"].shard_rows, stages["mine"].shard_queries, stages["mine"].cell_documents,
-        stages["sample"].negatives, len(stages["export"].targets),
+        stages["sample"].negatives, len(stages["export"].targets or TEXT_TARGETS),
     )  # fmt: skip
 
 

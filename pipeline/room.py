@@ -67,7 +67,10 @@ def _evaluate(config: Any, sizes: Sizes) -> int:
 
 def _export(config: Any, sizes: Sizes) -> int:
     text = sizes["corpus"].bytes / max(sizes["corpus"].rows, 1) + sizes["queries"].bytes / max(sizes["queries"].rows, 1)
-    return int(sizes["triplets"].rows * 3 * text) * max(len(config.targets), 1)
+    from stages.export import TEXT_TARGETS
+
+    targets = len(TEXT_TARGETS if config.targets is None else config.targets)
+    return (int(sizes["triplets"].rows * 3 * text) + sizes["pictures"].bytes) * max(targets, 1)
 
 
 def _train(config: Any, sizes: Sizes) -> int:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from stages.search import Corpus, Hits, Joined, Searcher, certified_search
+from stages.search import Corpus, Hits, Joined, Parted, certified_search
 
 
 class Best(NamedTuple):
@@ -23,12 +23,8 @@ class Best(NamedTuple):
 
 
 @runtime_checkable
-class Divisible(Joined, Protocol):
+class Divisible(Joined, Parted, Protocol):
     """An exact searcher that can search some of its documents alone."""
-
-    def part(self, start: int, stop: int) -> Searcher:
-        """The same over the documents `start` to `stop`, which are rows 0 and on there. It shares their vectors."""
-        ...
 
 
 def merge(parts: Sequence[Best], k: int) -> Best:

@@ -27,6 +27,7 @@ from stages.fusion import Union
 from stages.held import once
 from stages.judging import KEPT, Known, numbers
 from stages.schemas import CANDIDATES, FOUND_BY, JUDGED
+from stages.scopes import Scopes
 from stages.search import Corpus, gather, measured_depth, open_corpus
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Spec
@@ -189,11 +190,12 @@ class _Deep:
     known: Known
     documents: StoredDocuments
     corpus: Corpus
+    scopes: Scopes
 
     @classmethod
     def open(cls, inputs: Inputs, rules: _Rules) -> _Deep:
         corpus = open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"])
-        return cls(rules, known_of(inputs), StoredDocuments(inputs), corpus)
+        return cls(rules, known_of(inputs), StoredDocuments(inputs), corpus, Scopes.of(inputs))
 
 
 @dataclass(frozen=True)
@@ -252,7 +254,13 @@ def _deepen(deep: Callable[[], _Deep], starved: _Starved, limit: int, factor: fl
 
 def _judged(deep: _Deep, starved: _Starved, todo: np.ndarray, depth: int) -> pa.Table:
     """What is new among the `depth` best of the queries at the places `todo` (t,), judged."""
-    hits = deep.corpus.search(starved.vectors[todo], depth)
+    hits = deep.scopes.search(
+        deep.corpus,
+        starved.vectors[todo],
+        starved.rows[todo],
+        depth,
+        lambda corpus, vectors: corpus.search(vectors, depth),
+    )
     place, column = np.nonzero(hits.rows >= 0)
     document, row = hits.rows[place, column], starved.rows[todo][place]
     new = ~np.isin((row.astype(np.int64) << 32) | document, starved.found)

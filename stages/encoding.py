@@ -1,4 +1,4 @@
-"""What a stage that encodes texts asks of an encoder."""
+"""What a stage that encodes texts or pictures asks of an encoder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from stages.errors import ConfigError
+
+TEXTS = frozenset({"text"})
 
 
 class LoadedEncoder(Protocol):
@@ -33,8 +37,16 @@ class LoadedEncoder(Protocol):
         ...
 
 
+class PictureEncoder(LoadedEncoder, Protocol):
+    """A model in memory that takes pictures, and texts where its encoder says so."""
+
+    def encode_pictures(self, images: Sequence[bytes], role: str) -> np.ndarray:
+        """Embeddings float32 (n, d) of encoded pictures, which were proved at ingest; `role` is query or document."""
+        ...
+
+
 class Encoder(Protocol):
-    """A kind of encoder."""
+    """A kind of encoder. One with a class variable `encodes` says what of {"text", "picture"} it takes; others take texts."""
 
     def fingerprint(self) -> str:
         """A hash of everything that can change an embedding. Needs no torch."""
@@ -49,6 +61,16 @@ class Encoder(Protocol):
     def notes(self) -> list[str]:
         """What a person should know about this encoder's configuration."""
         ...
+
+
+def refuse_kinds(encoder: object, found: frozenset[str]) -> None:
+    """Raises ConfigError when there are texts or pictures that the encoder does not take."""
+    if beyond := found - getattr(encoder, "encodes", TEXTS):
+        name = getattr(encoder, "name", type(encoder).__name__)
+        raise ConfigError(
+            f"there are {' and '.join(sorted(beyond))}s to encode, which the encoder {name!r} does not take",
+            try_="an encoder for these: clip and two_tower take texts and pictures",
+        )
 
 
 def resolve(precision: str, device: str) -> str:

@@ -12,11 +12,14 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
 from stages.arrays import repeated
+from stages.classifying import classified
 from stages.errors import InputError
 from stages.measuring import QUERIES, Hits, Measures, Topics, Values, compared, earlier, measured, metrics_table, stored
 from stages.registry import Member, OneOf
 from stages.retrievers.bm25 import Bm25
+from stages.itself import Itself
 from stages.schemas import COMPARISONS, HITS
+from stages.scopes import Scopes
 from stages.spec import Context, Inputs, Part, Shard, Spec
 from stages.text import join_title
 from stages.trec import escaped, falling, run_lines
@@ -53,11 +56,23 @@ class EvaluateConfig(Measures):
         default_factory=Bm25,
         description="The lexical system to compare with, run in round 0 alone; `false` leaves it out.",
     )
+    neighbours: tuple[int, ...] = Field(
+        (),
+        description="Numbers of nearest pictures of the split train that vote for a picture's class (kNN accuracy). They and the "
+        "probe need a data set with labels, whose splits go by what the pictures show.",
+    )
+    probe: bool = Field(
+        False,
+        description="Accuracy of a linear classifier on the vectors of the split train. Costs seconds for thousands.",
+    )
+    probe_penalty: float = Field(
+        0.01, gt=0, description="Weight decay of that classifier; more for few pictures and long vectors."
+    )
 
 
 SPEC = Spec(
     name="evaluate",
-    version=2,
+    version=3,
     config=EvaluateConfig,
     facts_of=("corpus.faiss",),
     inputs=("corpus", "queries", "qrels", "corpus_vectors", "query_vectors", "corpus.faiss"),
@@ -78,21 +93,26 @@ def _evaluate(config: EvaluateConfig, inputs: Inputs, context: Context, shard: S
 
     check_depth(inputs["corpus.faiss"], config.depth, "evaluate.depth")
     topics, counters, facts = _topics(config, inputs, context)
-    depth = min(config.depth, inputs["corpus"].rows)
+    scopes = Scopes.of(inputs)
+    depth = min(config.depth, scopes.widest)
     if depth < config.depth:
-        context.log(f"evaluate: depth {config.depth} is clamped to the {depth} documents of the corpus")
+        context.log(f"evaluate: depth {config.depth} is clamped to the {depth} documents there are to find")
     yield Part(shard, counters=counters, facts={**facts, "depth": depth}, last=False)
 
     systems: list[tuple[Hits, np.ndarray]] = []  # with falling scores float32 (m, k)
     values: dict[str, Values] = {}
     tables: list[pa.Table] = []
-    for hits, counted in _systems(config, inputs, context, topics, depth):
+    for hits, counted in _systems(config, inputs, context, topics, depth=depth, scopes=scopes):
         fallen = falling(hits.scores)
         systems.append((hits, fallen))
         values[hits.system] = measured(config, context, topics, hits, fallen=fallen, splits=config.splits)
         tables.append(metrics_table(config, context.round, None, hits.system, values[hits.system]))
+        for direction, some in _directions(scopes, topics, values[hits.system]):
+            tables.append(metrics_table(config, context.round, None, f"{hits.system} {direction}", some))
         yield Part(shard, tables={"hits": _hits_table(topics, hits)}, counters=counted, last=False)
 
+    if config.neighbours or config.probe:
+        tables.append(classified(config, inputs, context))
     writer, changed = _run_writer(inputs, topics, systems, context.round)
     yield Part(
         shard,
@@ -141,11 +161,30 @@ def _topics(config: EvaluateConfig, inputs: Inputs, context: Context) -> tuple[T
 Counted = tuple[Hits, Mapping[str, int]]
 
 
-def _systems(config: EvaluateConfig, inputs: Inputs, context: Context, topics: Topics, depth: int) -> Iterator[Counted]:
+def _systems(
+    config: EvaluateConfig, inputs: Inputs, context: Context, topics: Topics, *, depth: int, scopes: Scopes
+) -> Iterator[Counted]:
     """What each system found, and what it counted; in the order of their names, one at a time."""
     if config.bm25 is not None and context.round == 0:
-        yield _run_lexical(config.bm25, inputs, context, topics, depth)
-    yield _run_dense(inputs, topics, depth)
+        if scopes.pictures:
+            context.log("evaluate: BM25 is not measured, it would search the captions of the pictures")
+        else:
+            yield _run_lexical(config.bm25, inputs, context, topics, depth)
+    yield _run_dense(inputs, topics, depth, scopes)
+
+
+def _directions(scopes: Scopes, topics: Topics, values: Values) -> Iterator[tuple[str, Values]]:
+    """Where texts look for pictures and pictures for texts, each direction by itself."""
+    if scopes.shown is None:
+        return
+    for name, picture in (("text to picture", False), ("picture to text", True)):
+        some = {
+            key: (rows[inside], each[inside])
+            for key, (rows, each) in values.items()
+            if (inside := scopes.shown[rows] == picture).any()
+        }
+        if some:
+            yield name, some
 
 
 def _run_lexical(lexical: Lexical, inputs: Inputs, context: Context, topics: Topics, depth: int) -> Counted:
@@ -163,12 +202,16 @@ def _run_lexical(lexical: Lexical, inputs: Inputs, context: Context, topics: Top
     return Hits("bm25", rows, scores), {"bm25.queries_without_hit": int((rows < 0).all(axis=1).sum())}
 
 
-def _run_dense(inputs: Inputs, topics: Topics, depth: int) -> Counted:
+def _run_dense(inputs: Inputs, topics: Topics, depth: int, scopes: Scopes) -> Counted:
     from stages.search import gather, open_corpus
 
     corpus = open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"])
-    hits = corpus.search(next(gather(inputs["query_vectors"], [topics.rows])), depth)
-    return Hits("dense", hits.rows, hits.scores), {f"dense.{name}": count for name, count in hits.counts.items()}
+    vectors = next(gather(inputs["query_vectors"], [topics.rows]))
+    itself = Itself.of(inputs, topics, scopes)
+    deep = min(depth + itself.most, scopes.widest)
+    hits = scopes.search(corpus, vectors, topics.rows, deep, lambda some, queries: some.search(queries, deep))
+    rows, scores = itself.left_out(hits.rows, hits.scores, depth)
+    return Hits("dense", rows, scores), {f"dense.{name}": count for name, count in hits.counts.items()}
 
 
 def _hits_table(topics: Topics, hits: Hits) -> pa.Table:

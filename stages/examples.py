@@ -34,6 +34,11 @@ class Examples:
         """Which of the picked examples brought each of `negatives_of`, by its place among them: int64 (Σ n_i,)."""
         return np.repeat(np.arange(len(picked)), self.offsets[picked + 1] - self.offsets[picked])
 
+    def of(self, picked: np.ndarray) -> Examples:
+        """The picked examples alone, in their order."""
+        sizes = self.offsets[picked + 1] - self.offsets[picked]
+        return Examples(self.queries[picked], self.positives[picked], self.negatives_of(picked), _offsets(sizes))
+
     def first(self, limit: int) -> Examples:
         """The same with the first negatives of each example alone, `limit` at most."""
         sizes = np.minimum(np.diff(self.offsets), limit)
@@ -55,9 +60,16 @@ class Pairs:
     """A number for the text of each document, by row: int64."""
     source: np.ndarray
     """A number for the group of each example's positive, -1 where it has none: int64 (n,)."""
+    shown: np.ndarray | None = None
+    """Whether the query of each example is a picture that is held against texts, bool (n,); None where all are of one sort."""
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def of(self, picked: np.ndarray) -> Pairs:
+        """The picked pairs alone, in their order and all of one sort."""
+        examples, mined = self.examples.of(picked), self.mined.of(picked)
+        return Pairs(examples, mined, self.query_text[picked], self.document_text, self.source[picked])
 
     @property
     def positive_text(self) -> np.ndarray:

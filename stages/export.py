@@ -18,15 +18,18 @@ from stages.errors import ConfigError
 from stages.exporters._common import Summary, Texts
 from stages.exporters._verify import check
 from stages.exporters.flagembedding import Flagembedding
+from stages.exporters.open_clip import OpenClip
 from stages.exporters.st_ntuple import StNtuple
 from stages.exporters.st_triplet import StTriplet
+from stages.exporters.webdataset import Webdataset
+from stages.pictures import kinds
 from stages.registry import ManyOf
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
 
 
 class Exporter(Protocol):
-    """A target format."""
+    """A target format. One of pictures has a class variable `takes` that says what it needs; others take texts."""
 
     @property
     def name(self) -> str: ...
@@ -36,25 +39,31 @@ class Exporter(Protocol):
         ...
 
 
+TEXT_TARGETS = (StTriplet(), StNtuple(), Flagembedding())
+
+
 class ExportConfig(Settings):
     """What to export."""
 
-    targets: Annotated[tuple[Exporter, ...], ManyOf("exporters")] = Field(
-        (StTriplet(), StNtuple(), Flagembedding()),
-        description="target formats, each in a folder of its own; each takes about the space of its texts",
+    targets: Annotated[tuple[Exporter, ...] | None, ManyOf("exporters")] = Field(
+        None,
+        description="target formats, each in a folder of its own; each takes about the space of its texts or pictures. One that "
+        "cannot hold what there is, is refused and counted. None: st_triplet, st_ntuple and flagembedding for texts, open_clip and "
+        "webdataset for pictures with captions, webdataset for pictures alone",
     )
 
 
 def asks(config: ExportConfig) -> tuple[str, ...]:
     """The tables besides `SPEC.inputs` that the chosen targets need: those of other targets make nothing stale."""
-    return tuple(sorted({name for target in config.targets for name in getattr(target, "needs", ())}))
+    return tuple(sorted({name for target in config.targets or () for name in getattr(target, "needs", ())}))
 
 
 SPEC = Spec(
     name="export",
-    version=2,
+    version=3,
     config=ExportConfig,
-    inputs=("corpus", "queries", "triplets"),
+    inputs=("corpus", "queries", "pictures", "triplets"),
+    facts_of=("corpus",),
     asks=asks,
     files=("exports",),
 )
@@ -62,13 +71,14 @@ SPEC = Spec(
 
 def run(config: ExportConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     """Yields one folder for each target, then what was counted. Raises InputError, YieldError, ConfigError."""
-    if not config.targets:
+    if config.targets is not None and not config.targets:
         raise ConfigError("export has no targets", try_="[export.targets.st_triplet]")
     for shard in context.shards:
         texts = _texts(config, inputs)
         found: dict[str, Summary] = {}
-        with context.progress("export", len(config.targets)) as bar:
-            for target in config.targets:
+        taken, refused = sorted_out(config, inputs)
+        with context.progress("export", len(taken)) as bar:
+            for target in taken:
                 write = partial(_write, target, inputs["triplets"], texts, found)
                 yield Part(shard, files={f"exports/{target.name}": write}, last=False)
                 bar.advance()
@@ -79,7 +89,32 @@ def run(config: ExportConfig, inputs: Inputs, context: Context) -> Iterator[Part
             for what, count in summary.escaped.items():
                 if count:
                     context.log(f"{name}: changed {count} {what.replace('_', ' ')}")
-        yield Part(shard, counters=_counters(found), facts={"exports": {n: _facts(s) for n, s in found.items()}})
+        for name, why in refused.items():
+            context.log(f"{name}: refused, {why}")
+        counters = _counters(found) | {f"{name}.refused": 1 for name in refused}
+        facts = {n: _facts(s) for n, s in found.items()} | {n: {"refused": why} for n, why in refused.items()}
+        yield Part(shard, counters=counters, facts={"exports": facts})
+
+
+def sorted_out(config: ExportConfig, inputs: Inputs) -> tuple[tuple[Exporter, ...], dict[str, str]]:
+    """The targets that can hold what there is, and of the others by name why they cannot."""
+    queries, documents = kinds(inputs["queries"]), kinds(inputs["corpus"])
+    pictures, texts = "picture" in queries | documents, "text" in queries | documents
+    targets = config.targets
+    if targets is None and not pictures:
+        targets = TEXT_TARGETS
+    elif targets is None:
+        targets = (*((OpenClip(),) if texts else ()), Webdataset())  # type: ignore[call-arg]
+    refused = {}
+    for target in targets:
+        takes = getattr(target, "takes", None)
+        if takes is None and pictures:
+            refused[target.name] = "it holds texts alone, and there are pictures: open_clip and webdataset hold these"
+        elif takes is not None and not pictures:
+            refused[target.name] = f"it holds {takes}, and there are no pictures"
+        elif takes == "pictures with captions" and not texts:
+            refused[target.name] = f"it holds {takes}, and there are no captions that search or are searched for"
+    return tuple(target for target in targets if target.name not in refused), refused
 
 
 def verify(config: ExportConfig, inputs: Inputs, folder: Path) -> dict[str, str]:
@@ -90,12 +125,13 @@ def verify(config: ExportConfig, inputs: Inputs, folder: Path) -> dict[str, str]
     texts = _texts(config, inputs)
     return {
         target.name: check(target, inputs["triplets"], texts, folder / "exports" / target.name)
-        for target in config.targets
+        for target in sorted_out(config, inputs)[0]
     }
 
 
 def _texts(config: ExportConfig, inputs: Inputs) -> Texts:
-    return Texts.read(inputs["queries"], inputs["corpus"], {name: inputs[name] for name in asks(config)})
+    more = {name: inputs[name] for name in ("pictures", *asks(config))}
+    return Texts.read(inputs["queries"], inputs["corpus"], more)
 
 
 def _write(target: Exporter, triplets: Source, texts: Texts, found: dict[str, Summary], folder: Path) -> None:

@@ -10,9 +10,9 @@ so that neither its texts nor its vectors are ever held or stored as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 from pydantic import Field, StringConstraints, model_validator
 
 from stages.cells import Best, merge
-from stages.encoding import Encoder, LoadedEncoder, resolve
+from stages.encoding import Encoder, LoadedEncoder, PictureEncoder, refuse_kinds, resolve
 from stages.errors import InputError
-from stages.guarded import Collection, Guarded, query_hashes, read
+from stages.guarded import Collection, Guarded, Item, query_hashes, read
 from stages.held import once
 from stages.indexes.flat import Flat
 from stages.measuring import Hits, Measures, Topics, compared, earlier, measured, metrics_table, stored
@@ -55,7 +55,9 @@ class GuardConfig(Measures):
         "auto", description="Arithmetic of the model, as embed.precision: auto is bf16 on a GPU and fp32 on a CPU."
     )
     block_rows: int = Field(
-        8_192, ge=1, description="Texts encoded and searched together. More need more memory, fewer more searches."
+        8_192,
+        ge=1,
+        description="Texts or pictures encoded and searched together. More need more memory, fewer more searches.",
     )
     batch_tokens: int | None = speed(
         None, "Tokens a batch, padding included; none is 2,048 on a CPU and 65,536 on a GPU.", ge=1
@@ -132,6 +134,7 @@ def _guard(
         context.log(f"guard {name}: {message}")
 
     collection, counters = read(config.collections[name], config.limit, config.id_bytes, log)
+    refuse_kinds(config.encoder, collection.kinds)
     depth = min(config.depth, counters["documents"])
     truncated = loaded.counts["truncated"]
     hits = _search(config, context, name, loaded=loaded, collection=collection, depth=depth)
@@ -172,29 +175,70 @@ def _guard(
 def _search(
     config: GuardConfig, context: Context, name: str, *, loaded: LoadedEncoder, collection: Collection, depth: int
 ) -> Hits:
-    """The best documents of each query: what an exact search over all of them finds, block by block."""
+    """The best documents of each query: what an exact search over all of them finds, block by block.
+
+    Where there are texts and pictures among the documents, a query is searched among those of the other kind.
+    """
     from stages.search import certified_search
 
     queries = _queries(config, loaded, collection)
-    best = Best(np.empty((len(queries), 0), dtype=np.int32), np.empty((len(queries), 0)))
+    among = collection.shown[collection.kept]
+    mixed = bool(among.any() and not among.all())
+    asked = np.array([query.pixels is not None for query in collection.queries])
+    best = Best(np.full((len(queries), depth), -1, dtype=np.int32), np.full((len(queries), depth), -np.inf))
     flat = Flat()
     with context.progress(f"guard {name}", int(collection.kept.sum())) as bar:
-        for numbers, texts in collection.documents(config.block_rows):
-            vectors = _finite(loaded.encode(texts, "document", batch_tokens=config.batch_tokens), "document")
-            found = certified_search(flat.build([vectors], *vectors.shape), queries, vectors, depth, flat.exact)
-            best = merge([best, Best(numbers[found.rows], found.scores)], depth)
-            bar.advance(len(texts))
+        for numbers, items in collection.documents(config.block_rows):
+            vectors = _finite(_encode(config, loaded, items, "document"), "document")
+            shown = collection.shown[numbers]
+            for picture in (False, True) if mixed else (None,):
+                some = np.arange(len(numbers)) if picture is None else np.flatnonzero(shown == picture)
+                who = np.arange(len(queries)) if picture is None else np.flatnonzero(asked != picture)
+                if not len(some) or not len(who):
+                    continue
+                searcher = flat.build([vectors[some]], len(some), vectors.shape[1])
+                found = certified_search(searcher, queries[who], vectors[some], depth, flat.exact)
+                old = Best(best.rows[who], best.scores[who])
+                best.rows[who], best.scores[who] = merge([old, Best(numbers[some][found.rows], found.scores)], depth)
+            bar.advance(len(items))
     return Hits("dense", *best)
 
 
 def _queries(config: GuardConfig, loaded: LoadedEncoder, collection: Collection) -> np.ndarray:
     """Embeddings of the queries: float32 (m, d)."""
-    blocks = []
-    for start in range(0, len(collection.queries), config.block_rows):
-        block = collection.queries[start : start + config.block_rows]
-        texts, prompts = [query.text for query in block], [query.prompt for query in block]
-        blocks.append(_finite(loaded.encode(texts, "query", prompts, batch_tokens=config.batch_tokens), "query"))
+    blocks: list[np.ndarray] = []
+    done = 0
+    for items in collection.asked(config.block_rows):
+        prompts = [query.prompt for query in collection.queries[done : done + len(items)]]
+        blocks.append(_finite(_encode(config, loaded, items, "query", prompts), "query"))
+        done += len(items)
     return np.concatenate(blocks)
+
+
+def _encode(
+    config: GuardConfig,
+    loaded: LoadedEncoder,
+    items: Sequence[Item],
+    role: str,
+    prompts: Sequence[str | None] | None = None,
+) -> np.ndarray:
+    """Embeddings of texts and pictures in their order: float32 (n, d)."""
+    texts = [i for i, item in enumerate(items) if isinstance(item, str)]
+    own = None if prompts is None else [prompts[i] for i in texts]
+    found = (
+        loaded.encode([cast(str, items[i]) for i in texts], role, own, batch_tokens=config.batch_tokens)
+        if texts
+        else None
+    )
+    if found is not None and len(texts) == len(items):
+        return found
+    pictures = [i for i, item in enumerate(items) if not isinstance(item, str)]
+    seen = cast(PictureEncoder, loaded).encode_pictures([cast(bytes, items[i]) for i in pictures], role)
+    if found is None:
+        return seen
+    vectors = np.empty((len(items), found.shape[1]), dtype=np.float32)
+    vectors[texts], vectors[pictures] = found, seen
+    return vectors
 
 
 def _finite(vectors: np.ndarray, role: str) -> np.ndarray:

@@ -48,6 +48,12 @@ class Asked(NamedTuple):
     prompt: str | None
     relevant: dict[int, int]
     """Relevance by document, all above 0."""
+    pixels: int | None = None
+    """The hash of its picture; None where it is a text."""
+
+
+Item = str | bytes
+"""What is encoded: a text, or the encoded bytes of a picture."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +62,45 @@ class Collection:
 
     source: Guarded
     queries: list[Asked]
-    hashes: np.ndarray  # int64 (n,), of the texts of all documents
+    hashes: np.ndarray  # int64 (n,), of the texts or pixels of all documents
     kept: np.ndarray  # bool (n,), documents that are searched
+    shown: np.ndarray  # bool (n,), documents that are pictures
     id_bytes: int
 
-    def documents(self, rows: int) -> Iterator[tuple[np.ndarray, list[str]]]:
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What there is to encode: text, picture or both."""
+        pictures = self.shown[self.kept].any() or any(query.pixels is not None for query in self.queries)
+        texts = not self.shown[self.kept].all() or any(query.pixels is None for query in self.queries)
+        return frozenset(name for name, there in (("text", texts), ("picture", pictures)) if there)
+
+    def asked(self, rows: int) -> Iterator[list[Item]]:
+        """What is encoded of the queries, in order, in blocks of at most `rows`. Pictures are read again, a block at a time."""
+        if all(query.pixels is None for query in self.queries):
+            for start in range(0, len(self.queries), rows):
+                yield [query.text for query in self.queries[start : start + rows]]
+            return
+        wanted = {query.id for query in self.queries}
+        items: list[Item] = []
+        for query in _intake(self.source, self.id_bytes, _silent).queries():
+            if query.id in wanted:
+                items.append(query.text if query.picture is None else query.picture.image)
+            if len(items) == rows:
+                yield items
+                items = []
+        if items:
+            yield items
+
+    def documents(self, rows: int) -> Iterator[tuple[np.ndarray, list[Item]]]:
         """The documents that are searched in blocks of at most `rows`: their numbers int32 (b,) and what is encoded."""
         numbers: list[int] = []
-        texts: list[str] = []
+        texts: list[Item] = []
         number = -1
         for number, document in enumerate(_intake(self.source, self.id_bytes, _silent).documents()):
             if number < len(self.kept) and self.kept[number]:
                 numbers.append(number)
-                texts.append(join_title(document.title, document.text))
+                text = join_title(document.title, document.text)
+                texts.append(text if document.picture is None else document.picture.image)
             if len(texts) == rows:
                 yield np.array(numbers, dtype=np.int32), texts
                 numbers, texts = [], []
@@ -92,10 +124,13 @@ def read(
     """
     intake = _intake(source, id_bytes, log)
     hashes: list[int] = []
+    shown: list[bool] = []
     ids: list[str] = []
     for number, document in enumerate(intake.documents()):
         intake.document_ids.set_last(number)
-        hashes.append(text_hash(join_title(document.title, document.text)))
+        shown.append(document.picture is not None)
+        text = join_title(document.title, document.text)
+        hashes.append(text_hash(text) if document.picture is None else document.picture.pixels)
         ids += [document.id] if limit is not None else []
     judged = _judgements(intake, source.split)
     queries = _queries(intake, judged)
@@ -113,7 +148,9 @@ def read(
         if count:
             log(f"{count:,} rows of {name.partition('.')[0]} are rejected")
     counters |= {"documents": int(kept.sum()), "queries": len(queries)}
-    return Collection(source, queries, np.array(hashes, dtype=np.int64), kept, id_bytes), counters
+    return Collection(
+        source, queries, np.array(hashes, dtype=np.int64), kept, np.array(shown, dtype=bool), id_bytes
+    ), counters
 
 
 def _silent(message: str) -> None:
@@ -163,7 +200,8 @@ def _queries(intake: Intake, judged: Judged) -> list[Asked]:
     for query in intake.queries():
         relevant = {number: gain for number, (gain, _, _) in judged.pop(query.id, {}).items() if gain > 0}
         if relevant:
-            queries.append(Asked(query.id, query.text, query.prompt, relevant))
+            pixels = None if query.picture is None else query.picture.pixels
+            queries.append(Asked(query.id, query.text, query.prompt, relevant, pixels))
     for key, items in judged.items():
         for _, file, line in items.values():
             intake.take_rowless(intake.query_ids.row(key), (file, line, key), "query_id", f"the query {key!r}")
@@ -182,5 +220,7 @@ def _limited(queries: list[Asked], ids: list[str], limit: int) -> tuple[list[Ask
 
 
 def query_hashes(collection: Collection) -> np.ndarray:
-    """Hashes of the texts of the queries: int64 (m,)."""
-    return text_hashes(query.text for query in collection.queries)
+    """Hashes of the texts or pixels of the queries: int64 (m,)."""
+    texts = text_hashes(query.text for query in collection.queries)
+    pixels = [query.pixels for query in collection.queries]
+    return np.array([t if p is None else p for t, p in zip(texts.tolist(), pixels, strict=True)], dtype=np.int64)

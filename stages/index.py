@@ -16,7 +16,7 @@ from pydantic import Field
 from stages.errors import YieldError
 from stages.indexes.exact import Exact
 from stages.registry import Member, OneOf
-from stages.search import Index, Searcher, digest, dimensions_of, error_bound, gather, vector_blocks
+from stages.search import Index, Parted, Searcher, digest, dimensions_of, error_bound, gather, vector_blocks
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
 from stages.statistics import bootstrap_interval
@@ -68,6 +68,7 @@ SPEC = Spec(
     name="index",
     version=1,
     config=IndexConfig,
+    facts_of=("corpus_vectors",),
     inputs=("corpus_vectors", "query_vectors"),
     files=("corpus.faiss",),
     resources=frozenset({"cpu", "memory"}),
@@ -75,13 +76,17 @@ SPEC = Spec(
 
 
 class _Blocks:
-    """The vectors of a table, as often as they are asked for."""
+    """The vectors of a table, or those of some rows of it, as often as they are asked for."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, start: int = 0, stop: int | None = None) -> None:
+        self.source, self._start, self._stop = source, start, source.rows if stop is None else stop
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return vector_blocks(self.source)
+        left = self._stop - self._start
+        for block in vector_blocks(self.source, start=self._start):
+            if left > 0:
+                yield block[:left]
+            left -= len(block)
 
 
 def run(config: IndexConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
@@ -98,6 +103,18 @@ def run(config: IndexConfig, inputs: Inputs, context: Context) -> Iterator[Part]
             context.log(f"recall is measured over {depth} documents, all there are, not over {config.recall_depth}")
         sample = min(config.recall_sample, CHECKED) if kind.exact else config.recall_sample
         measured = _measure(config.seed, built, corpus, queries, depth=depth, sample=sample)
+        for start, stop in _parts(corpus, kind):
+            built_part = cast(Parted, built).part(start, stop)
+            part = _measure(
+                config.seed,
+                built_part,
+                corpus,
+                queries,
+                depth=min(depth, stop - start),
+                sample=sample,
+                rows=(start, stop),
+            )
+            measured = min(measured, {**part, "depth": depth}, key=lambda one: one["value"])
         floor = (1.0 if kind.exact else APPROXIMATE_FLOOR) if config.recall_floor is None else config.recall_floor
         if measured["value"] < floor:
             raise YieldError(
@@ -118,6 +135,12 @@ def run(config: IndexConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         yield Part(shard, files={"corpus.faiss": partial(kind.save, built)}, facts=facts)
 
 
+def _parts(corpus: Source, kind: Index) -> list[tuple[int, int]]:
+    """Ranges of documents that are searched by themselves, as pictures and texts are; an exact index is as good in each."""
+    pictures = int(corpus.facts.get("pictures", 0))
+    return [] if kind.exact or not 0 < pictures < corpus.rows else [(0, pictures), (pictures, corpus.rows)]
+
+
 def _choose(kind: Index | Chooser, rows: int, dimensions: int, queries: int) -> tuple[Index, dict[str, str]]:
     """The index to build, and by what and why it was chosen; empty when the configuration names it."""
     if not isinstance(kind, Chooser):
@@ -127,14 +150,21 @@ def _choose(kind: Index | Chooser, rows: int, dimensions: int, queries: int) -> 
 
 
 def _measure(
-    seed: int, built: Searcher, corpus: Source, queries: Source, *, depth: int, sample: int
+    seed: int,
+    built: Searcher,
+    corpus: Source,
+    queries: Source,
+    *,
+    depth: int,
+    sample: int,
+    rows: tuple[int, int] | None = None,
 ) -> dict[str, int | float]:
-    """Mean recall on a sample of queries, and the bootstrap interval of that mean over queries."""
+    """Mean recall on a sample of queries, and the bootstrap interval of that mean over queries; of all documents or of some rows."""
     if not queries.rows:
         raise YieldError("there are no queries to measure recall with", where="index", try_="ingest queries")
     count = min(sample, queries.rows)
-    rows = np.sort(np.random.default_rng(seed).choice(queries.rows, count, replace=False))
-    each = recall(built, next(gather(queries, [rows])), _Blocks(corpus), depth)
+    asked = np.sort(np.random.default_rng(seed).choice(queries.rows, count, replace=False))
+    each = recall(built, next(gather(queries, [asked])), _Blocks(corpus, *(rows or ())), depth)
     low, high = bootstrap_interval(each[:, None], _RESAMPLES, seed)
     return {"depth": depth, "sample": count, "value": float(each.mean()), "low": float(low[0]), "high": float(high[0])}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -18,10 +19,11 @@ from pydantic import Field
 
 from stages import labelling
 from stages.errors import InputError
-from stages.intake import Buffer, Dataset, Intake, Opening
-from stages.records import SPLITS, Judgement, Wrong, is_blank, shown, stable_hash
+from stages.imaging import MOST_PIXELS, Limits, Proved
+from stages.intake import LIMITS, Buffer, Dataset, Intake, Opening
+from stages.records import SPLITS, Document, Judgement, Picture, Query, Wrong, is_blank, shown, stable_hash
 from stages.registry import OneOf
-from stages.schemas import CORPUS, QRELS, QUERIES
+from stages.schemas import CORPUS, PICTURES, QRELS, QUERIES
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
 from stages.text import join_title, text_hash
@@ -52,7 +54,35 @@ _TOLD = {
     "queries.without_positives": "queries have judgements but no relevant document",
     "corpus.title_only": "documents have a title and no text",
     "qrels.repeated": "judgements stand there more than once: taken once",
+    "pictures.transparent": "pictures are transparent: stored as PNG on the background",
+    "pictures.rotated": "pictures are turned upright as their EXIF says: stored as PNG",
+    "pictures.cmyk": "pictures are CMYK: stored as PNG in RGB",
+    "pictures.16-bit": "pictures have 16 bits a value: stored as PNG with 8",
+    "pictures.animated": "pictures have several frames: the first is stored, as PNG",
 }
+
+
+Colour = Annotated[int, Field(ge=0, le=255)]
+
+
+class PicturesConfig(Settings):
+    """What pictures may be. Each is decoded whole once, in processes beside this one; what fails is a bad row."""
+
+    max_bytes: int = Field(LIMITS.bytes, ge=1, description="Largest picture in bytes as it is encoded.")
+    max_pixels: int = Field(
+        LIMITS.pixels,
+        ge=1,
+        le=MOST_PIXELS,
+        description="Largest picture in pixels, width times height. A process needs about ten bytes of memory a pixel.",
+    )
+    background: tuple[Colour, Colour, Colour] = Field(
+        LIMITS.background, description="Colour behind transparent pictures: red, green and blue, 0 to 255."
+    )
+    workers: int | None = speed(
+        None,
+        "Processes that decode; null: one a core, 0: this one. A few pictures are decoded here whatever it is.",
+        ge=0,
+    )
 
 
 class IngestConfig(Settings):
@@ -77,9 +107,10 @@ class IngestConfig(Settings):
         ge=1,
         description="Keeps at most this many queries of each split: of those with a positive, the ones with the smallest stable hash "
         "of their id. Of the corpus it keeps the documents relevant to them and then others by the smallest hash, up to ten times "
-        "the limit in all. All rows are checked all the same, twice; what is left out is counted.",
+        "the limit in all. All rows are checked all the same, twice, but for the pictures of what is left out; that is counted.",
     )
     id_bytes: int = Field(1024, ge=1, le=65_536, description="Longest id in bytes of UTF-8. Ids are held in memory.")
+    pictures: PicturesConfig = Field(PicturesConfig(), description="Pictures, where the data set has some.")  # type: ignore[call-arg]
     labels: str | None = speed(
         None,
         "File of labels that people gave with `hardrock review`. They overrule the judgements of the data set, as source human. "
@@ -101,15 +132,15 @@ def _labels(config: IngestConfig) -> labelling.Labels:
 
 SPEC = Spec(
     name="ingest",
-    version=2,
+    version=3,
     config=IngestConfig,
-    tables=("corpus", "queries", "qrels", "rejects"),
+    tables=("corpus", "queries", "qrels", "pictures", "rejects"),
     external=external,
 )
 
 
 def run(config: IngestConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
-    """Yields corpus, queries, qrels and rejects in parts of at most `part_rows` rows. Raises InputError."""
+    """Yields corpus, queries, qrels, pictures and rejects in parts of at most `part_rows` rows. Raises InputError."""
     for shard in context.shards:
         dataset, opened = config.dataset, None
         if isinstance(dataset, Opening):
@@ -121,9 +152,9 @@ def run(config: IngestConfig, inputs: Inputs, context: Context) -> Iterator[Part
                 yield Part(shard, {name: table}, last=False)
         reading.intake.check_balance()
         reading.tell(context.log)
-        rejects = reading.intake.rejects.take()
+        last = {"pictures": reading.pictures.rows.take(), "rejects": reading.intake.rejects.take()}
         counters = reading.counters() | dict(opened.counts if opened else {})
-        yield Part(shard, {"rejects": rejects}, counters=counters, facts=reading.facts())
+        yield Part(shard, last, counters=counters, facts=reading.facts())
 
 
 class _Selection(NamedTuple):
@@ -160,6 +191,35 @@ class _Held:
         return pa.array(list(self._names), pa.string()).take(pa.array(np.array(self._source, dtype=np.int32)[numbers]))
 
 
+class _Pictures:
+    """The table of pictures, each with other bytes than those before it."""
+
+    def __init__(self, part_rows: int) -> None:
+        self.rows = Buffer(PICTURES, part_rows)
+        self._row: dict[int, int] = {}  # by the hash of the bytes that were given
+        self._named: dict[int, tuple[int, int]] = {}  # row and hash of the pixels by the hash of a name
+        self.counts: Counter[str] = Counter()
+
+    def knows(self, picture: Picture) -> bool:
+        """Whether a picture of this name is stored."""
+        return stable_hash(picture.name) in self._named
+
+    def add(self, picture: Picture | Proved) -> tuple[int, int]:
+        """The row of a picture and the hash of its pixels; one that is not decoded again is known by its name."""
+        if not isinstance(picture, Proved):
+            return self._named[stable_hash(picture.name)]
+        row = self._row.setdefault(picture.given, len(self._row))
+        if row == self.counts["pictures.kept"]:  # a new one
+            self.counts["pictures.kept"] += 1
+            if picture.changed:
+                self.counts[f"pictures.{picture.changed}"] += 1
+            values = (row, picture.image, picture.format, picture.width, picture.height, picture.pixels)
+            self.rows.add(*values, characters=len(picture.image))
+        if picture.name:
+            self._named[stable_hash(picture.name)] = row, picture.pixels
+        return row, picture.pixels
+
+
 class _Reading:
     """One pass over the data set."""
 
@@ -167,9 +227,11 @@ class _Reading:
         self._chosen = None if config.limit is None else _select(config, dataset, config.limit)
         self._part_rows = config.part_rows
         self._name = dataset.name
+        self._attribution = getattr(dataset, "attribution", None)
         self._labels = _labels(config)
         self._labelled: dict[str, int] = {}
-        self.intake = _intake(config, dataset, log)
+        self.pictures = _Pictures(config.part_rows)
+        self.intake = _intake(config, dataset, log, self._decodes)
         self._counts = self.intake.counts
         self._held = _Held()
         self._query_ids: list[str] = []  # by row
@@ -177,20 +239,30 @@ class _Reading:
         self._splits: dict[str, dict[str, int]] = {}
         self._without: list[str] = []
 
+    def _decodes(self, table: str, item: Document | Query) -> bool:
+        """Whether a picture is stored for this row, and is not yet."""
+        if self._chosen and item.id not in (self._chosen.documents if table == "corpus" else self._chosen.queries):
+            return False
+        return not self.pictures.knows(item.picture)
+
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """Each table by its name, in parts; the last rows of rejects stay with the intake."""
         for name, parts in (("corpus", self._corpus), ("queries", self._queries), ("qrels", self._qrels)):
             if name == "queries":
                 self._read_judgements()
             for table in parts():
-                yield name, table
+                if table is not None:
+                    yield name, table
+                if self.pictures.rows.full:
+                    yield "pictures", self.pictures.rows.take()
                 if self.intake.rejects.full:
                     yield "rejects", self.intake.rejects.take()
             if not self._counts[f"{name}.kept"]:
                 counts = ", ".join(f"{k} {n:,}" for k, n in sorted(self._counts.items()) if k.startswith(f"{name}."))
                 raise InputError(f"{name}: no row is left", where=self._name, got=counts, try_=_EMPTY[name])
 
-    def _corpus(self) -> Iterator[pa.Table]:
+    def _corpus(self) -> Iterator[pa.Table | None]:
+        """The table in parts; None where only the table of pictures has enough rows for one."""
         ids, rows, hashes = self.intake.document_ids, Buffer(CORPUS, self._part_rows), array("q")
         for document in self.intake.documents():
             if self._chosen and document.id not in self._chosen.documents:
@@ -199,17 +271,24 @@ class _Reading:
             row = len(hashes)
             ids.set_last(row)
             title = None if document.title is None or is_blank(document.title) else document.title
-            hashes.append(text_hash(join_title(title, document.text)))
-            values = (row, document.id, title, document.text, document.group, hashes[row])
+            picture, its_hash = self._encoded(document.picture, join_title(title, document.text))
+            hashes.append(its_hash)
+            values = (row, document.id, title, document.text, document.group, document.label, picture, its_hash)
             rows.add(*values, characters=len(document.text) + len(title or ""))
             if rows.full:
                 yield rows.take()
+            elif self.pictures.rows.full:
+                yield None
         if len(rows):
             yield rows.take()
         self._counts["corpus.kept"] = len(hashes)
         self._counts["corpus.same_text"] = _repeated(hashes)
 
-    def _queries(self) -> Iterator[pa.Table]:
+    def _encoded(self, picture: Picture | Proved | None, text: str) -> tuple[int | None, int]:
+        """The picture's row, where there is one, and the hash of what is encoded."""
+        return (None, text_hash(text)) if picture is None else self.pictures.add(picture)
+
+    def _queries(self) -> Iterator[pa.Table | None]:
         ids, rows, hashes = self.intake.query_ids, Buffer(QUERIES, self._part_rows), array("q")
         for query in self.intake.queries():
             split = self.intake.splits.get(query.id)
@@ -220,11 +299,14 @@ class _Reading:
             ids.set_last(row)
             self._query_ids.append(query.id)
             self._query_splits.append(SPLITS.index(split))
-            hashes.append(text_hash(query.text))
-            values = (row, query.id, query.text, split, query.prompt, query.source, hashes[row])
+            picture, its_hash = self._encoded(query.picture, query.text)
+            hashes.append(its_hash)
+            values = (row, query.id, query.text, split, query.prompt, query.source, picture, its_hash)
             rows.add(*values, characters=len(query.text))
             if rows.full:
                 yield rows.take()
+            elif self.pictures.rows.full:
+                yield None
         if len(rows):
             yield rows.take()
         self._counts["queries.kept"] = len(hashes)
@@ -313,21 +395,33 @@ class _Reading:
 
     def counters(self) -> dict[str, int]:
         """Every counter, those that stayed at 0 included."""
-        return {name: self._counts[name] for name in _COUNTERS} | self._labelled
+        return {name: self._counts[name] for name in _COUNTERS} | self._labelled | dict(self.pictures.counts)
 
     def facts(self) -> dict[str, Any]:
-        return {"dataset": self._name, "splits": self._splits, "queries_without_positives": self._without}
+        attribution = {"attribution": self._attribution} if self._attribution else {}
+        return {
+            "dataset": self._name,
+            **attribution,
+            "splits": self._splits,
+            "queries_without_positives": self._without,
+        }
 
     def tell(self, log: Callable[[str], None]) -> None:
         """Says what is not as the data set has it."""
+        counts = self._counts | self.pictures.counts
         for name, says in _TOLD.items():
-            if count := self._counts[name]:
+            if count := counts[name]:
                 log(f"{count:,} {says}")
         if missing := self._labelled.get("labels.missing"):
             log(f"{missing:,} labels name a query or a document that is not here: left out")
 
 
-def _intake(config: IngestConfig, dataset: Dataset, log: Callable[[str], None]) -> Intake:
+def _intake(
+    config: IngestConfig,
+    dataset: Dataset,
+    log: Callable[[str], None],
+    decodes: Callable[[str, Document | Query], bool],
+) -> Intake:
     return Intake(
         dataset,
         fail=config.on_bad_row == "fail",
@@ -335,6 +429,9 @@ def _intake(config: IngestConfig, dataset: Dataset, log: Callable[[str], None]) 
         missing_allowed=config.missing_judgements_allowed,
         part_rows=config.part_rows,
         log=log,
+        limits=Limits(config.pictures.max_bytes, config.pictures.max_pixels, config.pictures.background),
+        workers=config.pictures.workers,
+        decodes=decodes,
     )
 
 
@@ -346,8 +443,8 @@ def _repeated(hashes: array[int]) -> int:
 
 
 def _select(config: IngestConfig, dataset: Dataset, limit: int) -> _Selection:
-    """What a limit keeps, from a reading of its own: no row and no text of it is held."""
-    intake = _intake(config, dataset, lambda message: None)
+    """What a limit keeps, from a reading of its own: no row and no text of it is held, and no picture is decoded."""
+    intake = _intake(config, dataset, lambda message: None, lambda table, item: False)
     documents = {document.id for document in intake.documents()}
     relevant: dict[str, set[str]] = {}
     for item in intake.judgements():

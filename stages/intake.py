@@ -9,11 +9,13 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
 from stages.errors import HardrockError, InputError
+from stages.imaging import Content, Limits, prove
 from stages.records import (
     SPLITS,
     Document,
@@ -30,10 +32,12 @@ from stages.records import (
 )  # fmt: skip
 from stages.schemas import REJECTS
 from stages.spec import Context
+from stages.workers import Workers
 
 BEYOND, REJECTED, MISSING = -1, -2, -3  # instead of a row: left out, rejected, not there
 _LISTED = 5  # faults that are listed where one message stands for many
 _PART_CHARACTERS = 64 << 20  # keeps row groups below 128 MB
+LIMITS = Limits(bytes=32 << 20, pixels=50_000_000)
 
 Record = TypeVar("Record", Document, Query)
 
@@ -194,7 +198,13 @@ class Intake:
         missing_allowed: int,
         part_rows: int,
         log: Callable[[str], None],
+        limits: Limits = LIMITS,
+        workers: int | None = None,
+        decodes: Callable[[str, Document | Query], bool] = lambda table, item: True,
     ) -> None:
+        """`decodes` says of a row of corpus or queries whether its picture is wanted; others are handed on as they are."""
+        self._decodes = decodes
+        self._prove, self._workers = partial(prove, limits=limits), Workers(workers)
         self._dataset, self._fail, self._id_bytes, self._missing_allowed = dataset, fail, id_bytes, missing_allowed
         self._log = log
         self._missing: list[str] = []
@@ -204,11 +214,11 @@ class Intake:
         self.splits: dict[str, str] = {}  # of each query id that a judgement names
 
     def documents(self) -> Iterator[Document]:
-        """The documents that are sound, in order; their ids are unique."""
+        """The documents that are sound, in order; their ids are unique. A picture that is wanted is a `stages.imaging.Proved` by then."""
         return self._checked("corpus", self._dataset.documents(), self._document_fault, self.document_ids)
 
     def queries(self) -> Iterator[Query]:
-        """The queries that are sound, in order; their ids are unique."""
+        """The queries that are sound, in order; their ids are unique. A picture that is wanted is a `stages.imaging.Proved` by then."""
         return self._checked("queries", self._dataset.queries(), self._query_fault, self.query_ids)
 
     def judgements(self) -> Iterator[Judgement]:
@@ -239,7 +249,7 @@ class Intake:
     ) -> Iterator[Record]:
         read = 0
         twice: list[str] = []
-        for item in records:
+        for item, proof in self._workers.beside(records, partial(self._content, table), self._prove):
             if isinstance(item, Note):
                 self._log(item.message)
                 continue
@@ -249,6 +259,8 @@ class Intake:
                 continue
             if fault := check(item):
                 self._reject(table, fault, ids)
+            elif isinstance(proof, Wrong):
+                self._reject(table, self._picture_fault(item, proof), ids)
             elif earlier := ids.add(item.id, item.file, item.line):
                 if not self._fail:
                     wrong = Wrong(f"the id is there already, in {earlier}", "give each row its own id")
@@ -258,7 +270,8 @@ class Intake:
                 if len(twice) == _LISTED:
                     break
             else:
-                yield item
+                yield item if proof is None else item._replace(picture=proof._replace(name=item.picture.name))
+        self._workers.close()
         self.counts[f"{table}.read"] += read
         if twice:
             raise InputError(
@@ -270,9 +283,12 @@ class Intake:
     def _document_fault(self, document: Document) -> Fault | None:
         if wrong := wrong_id(document.id, self._id_bytes):
             return self._fault(document, "id", document.id, wrong)
-        for name, value in (("title", document.title), ("group", document.group)):
+        for name, value in (("title", document.title), ("group", document.group), ("label", document.label)):
             if value is not None and (wrong := wrong_string(value, f"a {name}")):
                 return self._fault(document, name, document.id, wrong)
+        if document.picture is not None:
+            wrong = wrong_string(document.text, "a caption")
+            return self._fault(document, "text", document.id, wrong) if wrong else None
         if wrong := wrong_text(document.text):
             if not isinstance(document.text, str) or wrong_string(document.text, "") or is_blank(document.title or ""):
                 return self._fault(document, "text", document.id, wrong)
@@ -282,11 +298,15 @@ class Intake:
     def _query_fault(self, query: Query) -> Fault | None:
         if wrong := wrong_id(query.id, self._id_bytes):
             return self._fault(query, "id", query.id, wrong)
-        if wrong := wrong_text(query.text):
+        if wrong := wrong_text(query.text) if query.picture is None else wrong_string(query.text, "a caption"):
             return self._fault(query, "text", query.id, wrong)
         if query.prompt is not None and (wrong := wrong_string(query.prompt, "a prompt")):
             return self._fault(query, "prompt", query.id, wrong)
         return None
+
+    def _picture_fault(self, item: Document | Query, wrong: Wrong) -> Fault:
+        name = f"'{shown(item.picture.name)}': " if item.picture.name else ""
+        return self._fault(item, "picture", item.id, Wrong(name + wrong.reason, wrong.mend))
 
     def _judgement_fault(self, item: Judgement) -> Fault | None:
         for name, value in (("query_id", item.query_id), ("doc_id", item.doc_id)):
@@ -352,6 +372,11 @@ class Intake:
             out = sum(self.counts[f"{table}.{name}"] for name in ("kept", "rejected", "beyond_limit", *leave))
             if (read := self.counts[f"{table}.read"]) != out:
                 raise HardrockError(f"{table}: {read} rows were read and {out} are accounted for")
+
+    def _content(self, table: str, item: Any) -> Content | None:
+        """What a process is to decode of a row."""
+        picture = getattr(item, "picture", None)
+        return None if picture is None or not self._decodes(table, item) else picture.content
 
     def _reject(self, table: str, fault: Fault, ids: Ids) -> None:
         self.refuse(table, fault)

@@ -127,6 +127,14 @@ def metrics_table(config: Measures, round: int, collection: str | None, system: 
     return pa.concat_tables(tables)
 
 
+def mean_row(round: int, split: str, measure: Measure, value: float, interval: tuple[float, float]) -> dict[str, Any]:
+    """A row of metrics for the mean of the dense system by a measure that is not over queries."""
+    return {
+        "round": round, "collection": None, "system": "dense", "split": split, "measure": measure.name,
+        "cutoff": measure.cutoff, "query_row": None, "value": value, "low": interval[0], "high": interval[1],
+    }  # fmt: skip
+
+
 def stored(metrics: Source, system: str, collection: str | None) -> Values:
     """The values per query of one system on one collection in a table of metrics."""
     table = metrics.read(["collection", "system", "split", "measure", "cutoff", "query_row", "value"])

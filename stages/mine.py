@@ -28,7 +28,9 @@ from stages.held import once
 from stages.registry import ManyOf, OneOf
 from stages.retrieval import Collection, Opened, Opens, Retriever
 from stages.retrievers.dense import Dense
+from stages.retrievers.run import Run
 from stages.schemas import CANDIDATES, FOUND_BY, POSITIVES
+from stages.scopes import Scopes
 from stages.search import Corpus, Hits, check_depth, gather, open_corpus, score_pairs
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Spec, cut
@@ -171,19 +173,22 @@ def run(config: MineConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     plan = once(context, "plan", lambda: _plan(config, inputs))
     check_depth(inputs["corpus.faiss"], config.depth, "mine.depth")
     corpus = once(context, "corpus", lambda: open_corpus(inputs["corpus_vectors"], inputs["corpus.faiss"]))
+    scopes = once(context, "scopes", lambda: Scopes.of(inputs))
     if config.cell_documents is not None and not isinstance(corpus.searcher, cells.Divisible):
         raise ConfigError(
             "this index cannot be searched in cells", where="mine.cell_documents", got=inputs["corpus.faiss"].facts["kind"]["name"],
             try_='leave it out, or [index.kind] name = "exact"',
         )  # fmt: skip
-    depth = min(config.depth, len(corpus.vectors))
+    depth = min(config.depth, scopes.widest)
     if depth < config.depth:
-        context.log(f"the depth is {depth}, all documents there are, and not {config.depth}")
+        context.log(f"the depth is {depth}, all documents there are to find, and not {config.depth}")
     if plan.without:
         context.log(f"{plan.without} queries of the split {config.split!r} have no positive and are not mined")
     final = (len(plan.queries) - 1) // config.shard_queries
     collection = Collection(inputs["corpus"], inputs["queries"], plan.queries, context)
-    searched = _Searched(config, corpus, depth, once(context, "retrievers", lambda: _open(config, collection)))
+    if scopes.pictures:
+        _refuse_texts(config)
+    searched = _Searched(config, corpus, scopes, depth, once(context, "retrievers", lambda: _open(config, collection)))
     deepened = 0
     with context.progress("mine", sum(s.stop - s.start for s in context.shards)) as bar:
         parts = [plan.part(shard) for shard in context.shards]
@@ -210,6 +215,7 @@ class _Searched:
 
     config: MineConfig
     corpus: Corpus
+    scopes: Scopes
     depth: int
     opened: Mapping[str, Opened]
 
@@ -217,6 +223,16 @@ class _Searched:
     def opening(self) -> dict[str, int]:
         """What was counted when the retrievers were opened."""
         return {f"{label}.{name}": n for label, each in self.opened.items() for name, n in each.counts.items()}
+
+
+def _refuse_texts(config: MineConfig) -> None:
+    """Raises ConfigError when a retriever would search the captions of pictures instead of what is to be seen."""
+    for label, each in zip(config.labels, config.retrievers, strict=True):
+        if not isinstance(each, Dense | Run):
+            raise ConfigError(
+                f"the retriever {label!r} searches texts, and there are pictures", where="mine.retrievers",
+                try_='name = "dense", or "run" for the run of another system',
+            )  # fmt: skip
 
 
 def _open(config: MineConfig, collection: Collection) -> dict[str, Opened]:
@@ -241,12 +257,12 @@ def _mine(
     """
     corpus, rows = searched.corpus, plan.queries
     if searched.config.dense_alone:
-        hits = _dense(searched, vectors)
+        hits = _dense(searched, vectors, rows)
         query, rank = np.nonzero(hits.rows >= 0)
         document, score = hits.rows[query, rank], hits.scores[query, rank]
         rank, found_by, counted = rank + 1, pa.nulls(len(query), FOUND_BY), hits.counts
     else:
-        union, order, rank, counted = _several(searched, vectors, which)
+        union, order, rank, counted = _several(searched, vectors, rows, which)
         query, document = union.query[order], union.document[order]
         score = score_pairs(vectors, corpus.vectors, query, document)
         found_by = union.found_by(order, searched.config.labels)
@@ -283,31 +299,37 @@ def _mine(
     return {"candidates": candidates, "positives": scored}, counters
 
 
-def _dense(searched: _Searched, vectors: np.ndarray) -> Hits:
-    """What the saved index finds for queries (m, d), in blocks."""
-    corpus, size = searched.corpus, searched.config.block_queries
-    if searched.config.cell_documents is not None:
-        return cells.search(corpus, vectors, searched.depth, searched.config.cell_documents)
-    blocks = [corpus.search(vectors[start : start + size], searched.depth) for start in range(0, len(vectors), size)]
-    counts = {name: sum(block.counts[name] for block in blocks) for name in ("deepened", "missing")}
-    return Hits(np.concatenate([b.rows for b in blocks]), np.concatenate([b.scores for b in blocks]), counts)
+def _dense(searched: _Searched, vectors: np.ndarray, rows: np.ndarray) -> Hits:
+    """What the saved index finds for the queries `rows` (m,), float32 (m, d), in blocks."""
+    size, cell = searched.config.block_queries, searched.config.cell_documents
+
+    def search(corpus: Corpus, vectors: np.ndarray) -> Hits:
+        if cell is not None:
+            return cells.search(corpus, vectors, searched.depth, cell)
+        blocks = [
+            corpus.search(vectors[start : start + size], searched.depth) for start in range(0, len(vectors), size)
+        ]
+        counts = {name: sum(block.counts[name] for block in blocks) for name in ("deepened", "missing")}
+        return Hits(np.concatenate([b.rows for b in blocks]), np.concatenate([b.scores for b in blocks]), counts)
+
+    return searched.scopes.search(searched.corpus, vectors, rows, searched.depth, search)
 
 
 def _several(
-    searched: _Searched, vectors: np.ndarray, which: np.ndarray
+    searched: _Searched, vectors: np.ndarray, rows: np.ndarray, which: np.ndarray
 ) -> tuple[Union, np.ndarray, np.ndarray, dict[str, int]]:
     """What the retrievers found, its order and ranks, and what was counted."""
     config, hits, counts = searched.config, [], {"deepened": 0, "missing": 0}
     for each in config.retrievers:
         label = label_of(each)
         if isinstance(each, Dense):
-            rows, scores, dense = _dense(searched, vectors)
+            found, scores, dense = _dense(searched, vectors, rows)
             counts |= dense
         else:
-            rows, scores = searched.opened[label].search(which, searched.depth)
-        counts[f"{label}.hits"] = int((rows >= 0).sum())
-        counts[f"{label}.queries_without_hit"] = int((rows < 0).all(axis=1).sum())
-        hits.append((rows, scores))
+            found, scores = searched.opened[label].search(which, searched.depth)
+        counts[f"{label}.hits"] = int((found >= 0).sum())
+        counts[f"{label}.queries_without_hit"] = int((found < 0).all(axis=1).sum())
+        hits.append((found, scores))
     union = Union.of(hits)
     fused = config.fusion.fuse(union, config.labels) if len(hits) > 1 else -union.rank[:, 0].astype(np.float64)
     order, rank = union.ranked(fused)

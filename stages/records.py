@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -27,6 +28,17 @@ _INVISIBLE = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 _SHOWN = 80  # characters of an id or a value in a message
 
 
+class Picture(NamedTuple):
+    """What is encoded instead of a text.
+
+    `content` is its encoded bytes, or what reads at most so many of them. The latter may raise OSError, and goes to another
+    process: it is a function of a module, or a partial of one.
+    """
+
+    content: bytes | Callable[[int], bytes]
+    name: str = ""  # what messages call it: its file in the data set. What has one name is one picture
+
+
 class Document(NamedTuple):
     file: str
     line: int  # line or row in the file, from 1
@@ -34,6 +46,8 @@ class Document(NamedTuple):
     text: Any
     title: Any = None
     group: Any = None
+    picture: Any = None  # a Picture, beside which the text is a caption and may be empty
+    label: Any = None  # its class
 
 
 class Query(NamedTuple):
@@ -43,6 +57,7 @@ class Query(NamedTuple):
     text: Any
     prompt: Any = None
     source: str = "given"
+    picture: Any = None
 
 
 class Judgement(NamedTuple):

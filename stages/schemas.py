@@ -24,7 +24,18 @@ CORPUS = pa.schema(
         _field("title", pa.large_string(), "encoded in front of the text", null=True),
         _field("text", pa.large_string(), "what is encoded"),
         _field("group", pa.large_string(), "parent or source, as the data set gives it", null=True),
-        _field("text_hash", pa.int64(), "hash of the normalised title and text: equal hash, same text"),
+        _field("label", pa.large_string(), "class, for what is measured by classes: neighbours, a probe", null=True),
+        _field(
+            "picture",
+            ROW,
+            "row in pictures; null: the text is encoded, else the picture, and text is its caption",
+            null=True,
+        ),
+        _field(
+            "text_hash",
+            pa.int64(),
+            "hash of the normalised title and text, or of the picture's pixels: equal hash, same document",
+        ),
     ]
 )  # ordered by row
 
@@ -36,9 +47,26 @@ QUERIES = pa.schema(
         _field("split", pa.string(), "train, dev or test"),
         _field("prompt", pa.large_string(), "an instruction in front of this query alone", null=True),
         _field("source", pa.string(), "given, title, crop, same_text, synthetic or human"),
-        _field("text_hash", pa.int64(), "hash of the normalised text"),
+        _field(
+            "picture",
+            ROW,
+            "row in pictures; null: the text is encoded, else the picture, and text is its caption",
+            null=True,
+        ),
+        _field("text_hash", pa.int64(), "hash of the normalised text, or of the picture's pixels"),
     ]
 )  # ordered by row
+
+PICTURES = pa.schema(
+    [
+        _field("row", ROW, "position in this table"),
+        _field("image", pa.large_binary(), "encoded bytes, which were decoded whole once"),
+        _field("format", pa.string(), "PNG, JPEG, WEBP, GIF, BMP or TIFF"),
+        _field("width", pa.int32(), "pixels"),
+        _field("height", pa.int32(), "pixels"),
+        _field("pixels", pa.int64(), "hash of size and RGB pixels: equal hash, same picture"),
+    ]
+)  # ordered by row; equal bytes are one row; empty when documents and queries are texts
 
 QRELS = pa.schema(
     [
@@ -229,7 +257,9 @@ METRICS = pa.schema(
     [
         _field("round", pa.int32(), "round of the model"),
         _field("collection", NAME, "name of a guard; null is the collection that is trained on", null=True),
-        _field("system", NAME, "dense or bm25"),
+        _field(
+            "system", NAME, "dense or bm25; with a direction behind it where texts and pictures look for each other"
+        ),
         _field("split", NAME, "split of the queries"),
         _field("measure", NAME, "nDCG, MRR, Recall or MAP"),
         _field("cutoff", pa.int32(), "depth; null is the whole run", null=True),
@@ -327,6 +357,7 @@ TABLES: dict[str, pa.Schema] = {
     "corpus": CORPUS,
     "queries": QUERIES,
     "qrels": QRELS,
+    "pictures": PICTURES,
     "rejects": REJECTS,
     "positives": POSITIVES,
     "candidates": CANDIDATES,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
@@ -59,6 +59,15 @@ class Joined(Protocol):
 
     def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Candidates:
         """For queries float32 (m, d) whose k best are sought: with `fetch` = n all documents, and the fewer the faster."""
+        ...
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """A searcher that can search some of its documents alone."""
+
+    def part(self, start: int, stop: int) -> Searcher:
+        """The same over the documents `start` to `stop`, which are rows 0 and on there. It shares their vectors."""
         ...
 
 
@@ -152,6 +161,12 @@ class Corpus:
     def search(self, queries: np.ndarray, depth: int) -> Hits:
         """See `certified_search`. Queries are float32 (m, d)."""
         return certified_search(self.searcher, queries, self.vectors, depth, self.exact, longest_document=self.longest)
+
+    def within(self, start: int, stop: int) -> Corpus:
+        """The documents `start` to `stop` alone, which are rows 0 and on there."""
+        if (start, stop) == (0, len(self.vectors)):
+            return self
+        return replace(self, vectors=self.vectors[start:stop], searcher=cast(Parted, self.searcher).part(start, stop))
 
 
 def open_corpus(vectors: Source, index: Source) -> Corpus:

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from stages.arrays import coded
 from stages.errors import ArtefactError, ConfigError
 from stages.held import once
+from stages.pictures import kinds
 from stages.registry import ManyOf
 from stages.schemas import TEACHER_SCORES
 from stages.settings import Settings
@@ -114,6 +115,10 @@ def run(config: TeachConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     parts = inputs["candidates"].parts
     if len(parts) != len(inputs["positives"].parts):
         raise ArtefactError("candidates and positives do not belong together", where="teach", try_="mine again")
+    if config.teachers and "picture" in once(
+        context, "kinds", lambda: kinds(inputs["corpus"]) | kinds(inputs["queries"])
+    ):
+        raise ConfigError("a teacher reads texts, and there are pictures", where="teach.teachers", try_="teachers = []")
     scorers = once(
         context, "teachers", lambda: [each.open(context.device, context.cache, context.log) for each in config.teachers]
     )

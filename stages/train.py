@@ -12,15 +12,19 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from stages.augmenting import Augmentation
 from stages.batches.random import Random
 from stages.checkpoints import Checkpoints, Journal, digest
+from stages.encoding import refuse_kinds
 from stages.errors import ConfigError, YieldError
 from stages.examples import Examples, Pairs, examples
 from stages.guidance import Guidance, Scores
 from stages.losses.infonce import Infonce
 from stages.objectives import Objective
-from stages.registry import OneOf
+from stages.pictures import Album, kinds
+from stages.registry import ManyOf, OneOf
 from stages.schemas import DEV_CURVE, TRAINING_LOG
+from stages.scopes import Scopes
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
 from stages.training.data import Guide, guided, known_of, qrels_of
@@ -30,6 +34,7 @@ from stages.training.precision import bf16_on, check_devices
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from stages.training.collator import Texts
     from stages.training.loop import Schedule
     from stages.training.plan import Plan
 
@@ -75,6 +80,15 @@ class Lora(Settings):
     )
 
 
+class Projection(Settings):
+    """A head between the embeddings and the loss, of two layers with ReLU, that the saved model is without (SimCLR)."""
+
+    hidden: int = Field(256, ge=1, description="values of the layer between; costs little beside the encoder")
+    dimensions: int = Field(
+        128, ge=2, description="values that the loss sees; the paper finds no difference from 32 to 2,048"
+    )
+
+
 class EarlyStopping(Settings):
     """Measures nDCG@10 on the split dev while training, ends when nothing is gained any more, and keeps the best weights."""
 
@@ -103,6 +117,15 @@ class TrainConfig(Settings):
         None,
         description="the encoder that a guided loss masks by; it encodes each text that is trained on once, and its "
         "vectors stay in memory: 4 bytes times texts times dimensions",
+    )
+    augmentations: Annotated[tuple[Augmentation, ...], ManyOf("augmentations")] = Field(
+        (),
+        description="what makes views of texts or pictures, other ones in each epoch, by `seed`; the recipe is stored, views "
+        "are not. Each costs the time to make it. None: everything is trained on as it is",
+    )
+    projection: Projection | None = Field(
+        None,
+        description="a head in front of the loss that the saved model is without; none: the loss sees the embeddings",
     )
     pairs: Literal["all", "mined"] = Field(
         "all",
@@ -182,6 +205,11 @@ class TrainConfig(Settings):
     )
     seed: int = Field(0, ge=0, lt=2**32, description="order of the pairs, turns of the negatives and dropout")
     logging_steps: int = Field(10, ge=1, description="steps a row of the training log")
+    workers: int = speed(
+        0,
+        "processes that make batches ahead: decode pictures, make views, tokenise. 0: this one, in between steps",
+        ge=0,
+    )
     checkpoint_steps: int = speed(
         100, "steps after which the state is saved, to go on from after a kill; each takes the time to write 3 times the weights; 0: never", ge=0
     )  # fmt: skip
@@ -218,9 +246,9 @@ def asks(config: TrainConfig) -> tuple[str, ...]:
 
 SPEC = Spec(
     name="train",
-    version=2,
+    version=3,
     config=TrainConfig,
-    inputs=("corpus", "queries", "qrels", "promoted", "triplets"),
+    inputs=("corpus", "queries", "qrels", "pictures", "promoted", "triplets"),
     optional=("checkpoint", "training_state"),
     asks=asks,
     facts_of=("teacher_scores",),
@@ -337,7 +365,9 @@ def _pairs(
     queries, documents = (inputs[name].read(["text_hash"])["text_hash"].to_numpy() for name in ("queries", "corpus"))
     groups = inputs["corpus"].read(["group"])["group"].combine_chunks().dictionary_encode().indices
     source = groups.fill_null(-1).to_numpy()[chosen.positives]
-    return Pairs(chosen, mined, queries[chosen.queries], documents, source), counters
+    shown = Scopes.of(inputs).shown
+    both = None if shown is None or len(np.unique(shown[chosen.queries])) < 2 else shown[chosen.queries]
+    return Pairs(chosen, mined, queries[chosen.queries], documents, source, both), counters
 
 
 def _steps(config: TrainConfig, plan: Plan) -> int:
@@ -358,11 +388,14 @@ class _Work(NamedTuple):
 def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> tuple[Journal, SentenceTransformer]:
     """Trains, and returns the journal and the trained model."""
     from stages.training import loop, model
-    from stages.training.collator import Collator, texts_of
+    from stages.training.collator import Augmenting, Collator
     from stages.training.development import development
+    from stages.training.projection import Projected
 
     plan, place, scores = work
     encoder, chosen = config.encoder, plan.pairs.examples
+    found = kinds(inputs["corpus"]) | kinds(inputs["queries"])
+    refuse_kinds(encoder, found)
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
     bf16 = bf16_on(context.device, config.precision, context.log)
@@ -374,27 +407,41 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
         model.adapt(module, lora.rank, lora.alpha, lora.dropout, lora.target_modules)
     vectors = None
     if config.guide:
+        if "picture" in found:
+            raise ConfigError(
+                "a guide reads texts, and there are pictures", where="train.guide", try_="a loss without a guide"
+            )
         precision = "bf16" if bf16 else "fp32"
         vectors = guided(config.guide, inputs, chosen, device=context.device, precision=precision, log=context.log)
+    queries, documents = _read(encoder, inputs, context, chosen)
+    cached, shows = config.cached, "picture" in found
     collator = Collator(
         plan=plan,
         known=known_of(inputs),
-        queries=texts_of(inputs["queries"], np.unique(chosen.queries), encoder.query_prompt),
-        documents=texts_of(inputs["corpus"], np.union1d(chosen.positives, chosen.negatives), encoder.document_prompt),
+        queries=queries,
+        documents=documents,
         module=module,
         max_tokens=config.max_tokens,
-        pass_rows=model.rows_of_a_pass(module, config.pass_rows, context.device, config.cached),
+        pass_rows=model.rows_of_a_pass(module, config.pass_rows, context.device, cached=cached, pictures=shows),
         guidance=Guidance(scores, vectors),
+        augmenting=Augmenting(config.augmentations, config.seed) if config.augmentations else None,
     )
+    objective = config.loss
+    if config.projection:
+        sizes = module.get_embedding_dimension(), config.projection.hidden, config.projection.dimensions
+        objective = Projected(config.loss, *sizes, config.seed)
     on_dev, stopping = None, config.early_stopping
     if stopping:
         prompts = encoder.query_prompt, encoder.document_prompt
-        on_dev = development(inputs, collator, prompts, stopping.documents, seed=config.seed, log=context.log)
+        album = context.scratch / "dev_pictures.arrow"
+        on_dev = development(
+            inputs, collator, prompts, stopping.documents, seed=config.seed, album=album, log=context.log
+        )
     context.log(
         f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {place.stop - place.start} steps"
     )
     job: dict[str, Any] = {
-        "objective": config.loss,
+        "objective": objective,
         "collator": collator,
         "schedule": _schedule(config, place, bf16, context.device),
         "checkpoints": Checkpoints(context.scratch, _belongs(config, chosen, scores)),
@@ -409,6 +456,20 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
         else:
             journal = loop.fit(**job, log=context.log, advance=bar.advance)
     return journal, module
+
+
+def _read(encoder: Encoder, inputs: Inputs, context: Context, chosen: Examples) -> tuple[Texts, Texts]:
+    """What is trained on: texts in memory, and pictures in a file of the scratch folder that is mapped."""
+    from stages.training.collator import pictures_of, texts_of
+
+    sides = (
+        (inputs["queries"], np.unique(chosen.queries), encoder.query_prompt),
+        (inputs["corpus"], np.union1d(chosen.positives, chosen.negatives), encoder.document_prompt),
+    )
+    wanted = np.unique(np.concatenate([pictures_of(source, rows) for source, rows, _ in sides]))
+    album = Album.store(inputs["pictures"], wanted, context.scratch / "pictures.arrow") if len(wanted) else None
+    queries, documents = (texts_of(source, rows, prompt, album) for source, rows, prompt in sides)
+    return queries, documents
 
 
 def _schedule(config: TrainConfig, place: Place, bf16: bool, device: str) -> Schedule:
@@ -428,7 +489,7 @@ def _schedule(config: TrainConfig, place: Place, bf16: bool, device: str) -> Sch
         **{
             name: getattr(config, name)
             for name in (
-                "accumulate", "cached", "learning_rate", "weight_decay", "seed", "logging_steps", "checkpoint_steps",
+                "accumulate", "cached", "learning_rate", "weight_decay", "seed", "logging_steps", "checkpoint_steps", "workers",
             )
         },
     )  # fmt: skip

@@ -19,7 +19,7 @@ _BLOCK = 1 << 18
 
 class Measure(NamedTuple):
     name: str
-    """nDCG, MRR, Recall or MAP."""
+    """nDCG, MRR, Recall or MAP; and kNN or Probe, which no run says."""
     cutoff: int | None
     """Depth; None is the whole run."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.registry import names
 from stages.text import text_hash
 from tests.support import source, table
+
+
+def _of_texts(name: str) -> bool:
+    module = importlib.import_module(f"stages.exporters.{name}")
+    member = getattr(module, "".join(word.capitalize() for word in name.split("_")))
+    return not hasattr(member, "takes")
+
+
+TEXT_EXPORTERS = [name for name in names("exporters") if _of_texts(name)]
+"""The targets that hold texts; the others hold pictures."""
 
 
 def corpus(texts: Sequence[str], titles: Sequence[str | None] | None = None) -> pa.Table:

@@ -9,7 +9,7 @@ from stages.registry import names
 
 PLACE = Path(__file__).parent.parent / "docs/exports.md"
 PACKAGES = {"datasets": "`datasets`", "FlagEmbedding": "its own package", "colbert": "its own package, where it is installed",
-            "json": "its lines, as this project reads them", "csv": "its lines, as this project reads them"}  # fmt: skip
+            "webdataset": "its own package", "json": "its lines, as this project reads them", "csv": "its lines, as this project reads them"}  # fmt: skip
 TOP = """# Will my trainer read it?
 
 `hardrock export --to TARGET … --verify` writes a target and reads every row back. A colon may stand for the first

@@ -21,7 +21,7 @@ FAMILIES = {
     "datasets": "ingest.dataset", "views": "ingest.dataset.views, of the data set `corpus`", "encoders": "encoder",
     "indexes": "index.kind", "retrievers": "mine.retrievers", "fusions": "mine.fusion", "teachers": "teach.teachers",
     "filters": "judge.filters", "samplers": "sample.sampler", "exporters": "export.targets", "batches": "train.batches",
-    "losses": "train.loss",
+    "losses": "train.loss", "augmentations": "train.augmentations",
 }  # fmt: skip
 
 

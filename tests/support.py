@@ -144,8 +144,12 @@ def run(
     round: int = 0,
     cache: MemoryCache | None = None,
 ) -> Result:
-    """Runs `module.run` over all shards, or those named in `only`, and stores files under `folder`."""
+    """Runs `module.run` over all shards, or those named in `only`, and stores files under `folder`.
+
+    Where a stage reads pictures and none are given, there are none.
+    """
     spec = module.SPEC
+    inputs = {"pictures": Table([TABLES["pictures"].empty_table()]), **inputs}
     assert isinstance(config, spec.config)
     for name in spec.inputs:
         assert name in inputs, f"{spec.name} needs {name}"

@@ -127,7 +127,7 @@ def _targets(made: Runner, names: tuple[str, ...]) -> None:
     from stages.registry import build
 
     config: Any = made.configuration.stages["export"]
-    known = {target.name: target for target in config.targets}
+    known = {target.name: target for target in config.targets or ()}
     wanted = dict.fromkeys(name.replace(":", "_").replace("-", "_") for name in names)
     chosen = tuple(known.get(name) or build("exporters", name, {}) for name in wanted)
     stages = {**made.configuration.stages, "export": config.model_copy(update={"targets": chosen})}

@@ -6,11 +6,9 @@ that started it, and a shard whose worker dies is done again by another one.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,13 +22,12 @@ from pipeline.lock import working
 from pipeline.progress import Gathered
 from stages.errors import ResourceError
 from stages.spec import Shard
+from stages.workers import cores, die_with
 
 DEATHS = 3
 """Workers that may die over one shard, or before their first, until it is taken for the work's own fault."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -147,7 +144,7 @@ class _Crew:
 
 def _as_many(device: str) -> int:
     """One worker a core, or a single one for a GPU: name their number to put several on it."""
-    return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0))
+    return 1 if device.startswith("cuda") else cores()
 
 
 @contextmanager
@@ -166,7 +163,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 def _work(pipe: Connection, task: Task, parent: int) -> None:
     """The life of a worker: asks for a shard, does it, says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the one that started this one decides
-    _die_with(parent)
+    die_with(parent)
     no_core_dump()
     lines = task.says
     assert isinstance(lines, Lines)
@@ -185,11 +182,3 @@ def _work(pipe: Connection, task: Task, parent: int) -> None:
         for line in lines.take():
             pipe.send(("log", line))
         pipe.send(("error", sendable(error)))
-
-
-def _die_with(parent: int) -> None:
-    """Asks the kernel to kill this process when the one that started it ends, however it ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)

@@ -19,6 +19,7 @@ from stages.weights import loading
 
 CPU_TOKENS, GPU_TOKENS, STATIC_TOKENS = 2_048, 65_536, 262_144
 """Tokens a batch. A small batch stays in a CPU's cache; a GPU wants a large one; a table of vectors has no layers to cache."""
+TOWERS = "towers.json"  # of a folder whose module is one of ours
 _Items = Sequence[tuple[str, str]]  # prompt and text
 
 
@@ -34,7 +35,12 @@ def open_folder(
     cuda = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=cuda), loading(folder, unused=("pooler.",)) as how:
         torch.manual_seed(0)
-        model = SentenceTransformer(str(folder), device=device, prompts=dict(prompts), **how)
+        if (folder / TOWERS).is_file():
+            from stages.encoders._towers import Towers
+
+            model = SentenceTransformer(modules=[Towers.load(str(folder))], device=device, prompts=dict(prompts))
+        else:
+            model = SentenceTransformer(str(folder), device=device, prompts=dict(prompts), **how)
     if max_tokens is not None:
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is not None and max_tokens > limit:
@@ -158,7 +164,7 @@ class Loaded:
                 log(f"out of memory with {count} texts of up to {longest} tokens: batches now hold {budget} tokens")
         return values
 
-    def _try(self, texts: list[str], prompt: str, role: str) -> torch.Tensor | None:
+    def _try(self, texts: list[Any], prompt: str, role: str) -> torch.Tensor | None:
         """The embeddings, or None when memory does not suffice; by then the failed batch has been let go."""
         try:
             return self._forward(texts, prompt, role)
@@ -169,7 +175,7 @@ class Loaded:
         return None
 
     @torch.inference_mode()
-    def _forward(self, texts: list[str], prompt: str, role: str) -> torch.Tensor:
+    def _forward(self, texts: list[Any], prompt: str, role: str) -> torch.Tensor:
         features = self.model.preprocess(texts, prompt=prompt or None, task=role)
         features = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
         with torch.autocast(self.device.type, dtype=torch.bfloat16) if self.autocast else nullcontext():

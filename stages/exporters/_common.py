@@ -66,13 +66,16 @@ class Texts:
     doc_ids: pa.Array
     titles: pa.Array
     docs: pa.Array
-    more: Mapping[str, Source] = field(default_factory=dict)  # further tables, those that the target's `needs` names
+    query_pictures: pa.Array  # row in pictures, null for a text
+    doc_pictures: pa.Array
+    attribution: str = ""  # whose pictures these are, where their licence asks to say it
+    more: Mapping[str, Source] = field(default_factory=dict)  # pictures, and the tables that the target's `needs` names
 
     @classmethod
     def read(cls, queries: Source, corpus: Source, more: Mapping[str, Source] | None = None) -> Texts:
         """The columns that exports need. `take` copies a column in several chunks each time, so each is made one chunk."""
-        asked = queries.read(("query_id", "text", "prompt"))
-        found = corpus.read(("doc_id", "title", "text"))
+        asked = queries.read(("query_id", "text", "prompt", "picture"))
+        found = corpus.read(("doc_id", "title", "text", "picture"))
         columns = {
             "query_ids": _whole(asked, "query_id"),
             "queries": _whole(asked, "text"),
@@ -80,8 +83,11 @@ class Texts:
             "doc_ids": _whole(found, "doc_id"),
             "titles": _whole(found, "title"),
             "docs": _whole(found, "text"),
+            "query_pictures": _whole(asked, "picture"),
+            "doc_pictures": _whole(found, "picture"),
         }
-        return cls(**columns, more=more or {})
+        attribution = str(corpus.facts.get("attribution", ""))
+        return cls(**columns, attribution=attribution, more=more or {})
 
     def anchors(self, rows: np.ndarray, prompts: bool) -> pa.Array:
         """The text of each query row (n,), its own prompt in front where that is asked for. Raises InputError."""

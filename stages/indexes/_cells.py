@@ -25,9 +25,15 @@ _QUERIES = 4_096
 
 @dataclass(frozen=True)
 class CellSearcher:
-    """A FAISS IndexIVFFlat by inner product."""
+    """A FAISS IndexIVFFlat by inner product, or the documents `start` to `stop` of it, which are rows 0 and on then."""
 
     index: Any
+    start: int = 0
+    stop: int | None = None
+
+    def part(self, start: int, stop: int) -> CellSearcher:
+        """See `stages.search.Parted`."""
+        return CellSearcher(self.index, self.start + start, self.start + stop)
 
     @cached_property
     def _cells(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -41,12 +47,12 @@ class CellSearcher:
                 found.append((np.empty(0, np.int64), np.empty((0, self.index.d), np.float32)))
                 continue
             codes = faiss.rev_swig_ptr(lists.get_codes(cell), size * lists.code_size)
-            found.append(
-                (
-                    faiss.rev_swig_ptr(lists.get_ids(cell), size),
-                    codes.view(np.float32).reshape(size, self.index.d),
-                )
-            )
+            rows = faiss.rev_swig_ptr(lists.get_ids(cell), size)
+            vectors = codes.view(np.float32).reshape(size, self.index.d)
+            if self.stop is not None:
+                inside = (rows >= self.start) & (rows < self.stop)
+                rows, vectors = rows[inside] - self.start, vectors[inside]
+            found.append((rows, vectors))
         return found
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

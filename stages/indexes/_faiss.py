@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stages.errors import ArtefactError
+from stages.errors import ArtefactError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,55 @@ class FaissSearcher:
         """
         scores, rows = self.index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
         return scores, rows
+
+    def part(self, start: int, stop: int) -> FaissPart:
+        """See `stages.search.Parted`. Raises ConfigError where FAISS cannot search a part of this kind of index."""
+        import faiss
+
+        chosen = faiss.IDSelectorRange(start, stop)
+        return FaissPart(self.index, start, _parameters(self.index, chosen), chosen)
+
+
+@dataclass(frozen=True)
+class FaissPart:
+    """Some documents of a FAISS index, by their range; the index visits what it always does and passes over the others."""
+
+    index: Any
+    start: int
+    parameters: Any
+    chosen: Any  # the parameters point to it
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `FaissSearcher.search`; row 0 is the first of the range."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        scores, rows = self.index.search(queries, k, params=self.parameters)
+        return scores, np.where(rows < 0, -1, rows - self.start)
+
+
+def _parameters(index: Any, chosen: Any) -> Any:
+    """How to search the chosen documents of an index, and everything else as the index has it."""
+    import faiss
+
+    index = faiss.downcast_index(index)
+    match index:
+        case faiss.IndexRefine():
+            inner = _parameters(index.base_index, chosen)
+            return faiss.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=inner)
+        case faiss.IndexPreTransform():
+            return faiss.SearchParametersPreTransform(index_params=_parameters(index.index, chosen))
+        case faiss.IndexIVF():
+            kind = faiss.SearchParametersIVF if not isinstance(index, faiss.IndexIVFPQ) else faiss.IVFPQSearchParameters
+            return kind(sel=chosen, nprobe=index.nprobe)
+        case faiss.IndexHNSW():
+            return faiss.SearchParametersHNSW(sel=chosen, efSearch=index.hnsw.efSearch)
+        case faiss.IndexFlat():
+            return faiss.SearchParameters(sel=chosen)
+    raise ConfigError(
+        "FAISS does not search a part of this index, as a corpus of texts and pictures asks for",
+        where="index.kind",
+        got=type(index).__name__,
+        try_='name = "exact", or a factory of IVF or HNSW lists',
+    )
 
 
 class Built(Protocol):

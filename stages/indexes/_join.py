@@ -52,7 +52,7 @@ class Join:
         return np.pad(hits.scores.astype(np.float32), missing, constant_values=-np.inf), rows
 
     def part(self, start: int, stop: int) -> Join:
-        """See `stages.cells.Divisible`."""
+        """See `stages.search.Parted`."""
         return Join(self.vectors[start:stop], self.kernel_name, self.device, self.memory)
 
     def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Candidates:

@@ -30,8 +30,10 @@ def cosines(direction: str, queries: Tensor, documents: Tensor, positives: Tenso
     return left @ right.T
 
 
-def pairs(direction: str, batch: Batch, *, shared: bool) -> Pairs:
+def pairs(direction: str, batch: Batch, *, shared: bool, mutual: bool = False) -> Pairs:
     """The pairs of a direction; without `shared` no row's hard negatives are held against another row.
+
+    With `mutual` those of a row are held against its positive as well as against its query: both are views of one thing.
 
     With the query q_i, its positive p_i and what is known in the batch, these are no negatives:
 
@@ -40,7 +42,7 @@ def pairs(direction: str, batch: Batch, *, shared: bool) -> Pairs:
         query_to_query          q_j that p_i is relevant to, or whose p_j is relevant to q_i
         document_to_document    d_j that is relevant to q_i, or that is p_k of a q_k that p_i is relevant to
 
-    In the last two a row is never held against itself, nor p_i against the negatives that its own row brought.
+    In the last two a row is never held against itself, nor, unless `mutual`, p_i against the negatives of its own row.
     """
     own, known = batch.positives, batch.known
     rows = torch.arange(len(own), device=own.device)
@@ -58,7 +60,7 @@ def pairs(direction: str, batch: Batch, *, shared: bool) -> Pairs:
         return Pairs(negatives, known, own)
     relevant = known.clone()
     relevant[:, own] |= among.T
-    return Pairs(negatives if hard is None else negatives & ~hard, relevant, None)
+    return Pairs(negatives if hard is None or mutual else negatives & ~hard, relevant, None)
 
 
 def hard_negatives(batch: Batch) -> Tensor:

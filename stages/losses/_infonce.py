@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,19 +21,22 @@ class InBatchInfonce(nn.Module):
 
     def __init__(
         self,
-        directions: tuple[str, ...],
+        groups: Sequence[tuple[str, ...]],
         temperature: nn.Module | None = None,
         *,
-        joint: bool = True,
         shared: bool = True,
+        mutual: bool = False,
         hardness: float = 0.0,
         weighted: str = "all",
         suspicion: Suspicion | None = None,
     ) -> None:
-        """`joint`: one partition function over all directions; `shared`: hard negatives are those of all rows."""
+        """One partition function over the directions of each group; `shared`: hard negatives are those of all rows.
+
+        `mutual`: a row's hard negatives are negatives of its positive too, where documents are held against documents.
+        """
         super().__init__()
-        self.directions, self.temperature = directions, temperature or Temperature(0.05)
-        self.joint, self.shared = joint, shared
+        self.groups, self.temperature = groups, temperature or Temperature(0.05)
+        self.shared, self.mutual = shared, mutual
         self.hardness, self.weighted, self.suspicion = hardness, weighted, suspicion
 
     def forward(self, batch: Batch) -> Outcome:
@@ -43,26 +48,27 @@ class InBatchInfonce(nn.Module):
             loss = -1/B Σ_i log( exp(s_i / t) / (own(i) + Σ_{j in N(i)} w_ij exp(c_ij / t)) )
 
         own(i) is exp(s_i / t) once for query_to_document and once for document_to_query, as in GTE; once where neither
-        is chosen. One such loss over all directions, or the mean of one for each.
+        is chosen. The mean of one such loss for each group of directions.
         """
         with torch.autocast(batch.queries.device.type, enabled=False):
             precision = torch.promote_types(batch.queries.dtype, torch.float32)
             queries = functional.normalize(batch.queries.to(precision), dim=-1)  # (B, d)
             documents = functional.normalize(batch.documents.to(precision), dim=-1)  # (M, d)
-            blocks: list[_Block] = []
-            masked = count = torch.zeros((), dtype=torch.float64, device=queries.device)
-            for direction in self.directions:
-                compared = pairs(direction, batch, shared=self.shared)
-                dropped = compared.relevant
-                if self.suspicion is not None:
-                    dropped = dropped | self.suspicion.suspects(direction, batch)
-                found = cosines(direction, queries, documents, batch.positives)
-                blocks.append((self._logits(found, compared, dropped, direction, batch), compared.own))
-                masked = masked + (compared.negatives & dropped).count_nonzero()
-                count = count + compared.negatives.count_nonzero()
             own = self.temperature((queries * documents[batch.positives]).sum(dim=1, keepdim=True))  # (B, 1)
-            groups = [blocks] if self.joint else [[block] for block in blocks]
-            losses = [_cross_entropy(group, own) for group in groups]
+            losses: list[Tensor] = []
+            masked = count = torch.zeros((), dtype=torch.float64, device=queries.device)
+            for group in self.groups:
+                blocks: list[_Block] = []
+                for direction in group:
+                    compared = pairs(direction, batch, shared=self.shared, mutual=self.mutual)
+                    dropped = compared.relevant
+                    if self.suspicion is not None:
+                        dropped = dropped | self.suspicion.suspects(direction, batch)
+                    found = cosines(direction, queries, documents, batch.positives)
+                    blocks.append((self._logits(found, compared, dropped, direction, batch), compared.own))
+                    masked = masked + (compared.negatives & dropped).count_nonzero()
+                    count = count + compared.negatives.count_nonzero()
+                losses.append(_cross_entropy(blocks, own))
             loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         return Outcome(loss, masked / count.clamp(min=1))
 

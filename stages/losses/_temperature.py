@@ -46,3 +46,18 @@ class LearnedTemperature(nn.Module):
 
     def extra_repr(self) -> str:
         return f"temperature={math.exp(-self.start - self.rate * float(self.offset.detach())):.6g}, learned"
+
+
+class LearnedBias(nn.Module):
+    """Adds start + rate · θ with θ learned from 0 on; `rate` as for `LearnedTemperature`."""
+
+    def __init__(self, start: float, rate: float) -> None:
+        super().__init__()
+        self.start, self.rate = start, rate
+        self.offset = nn.Parameter(torch.zeros(()))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits + (self.start + self.rate * self.offset.to(logits.dtype))
+
+    def extra_repr(self) -> str:
+        return f"bias={self.start + self.rate * float(self.offset.detach()):.6g}, learned"

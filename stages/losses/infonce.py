@@ -94,11 +94,10 @@ class Infonce(Loss):
         from stages.losses._temperature import LearnedTemperature, Temperature
 
         return InBatchInfonce(
-            self.directions,
+            (self.directions,) if self.reduction == "joint" else tuple((each,) for each in self.directions),
             LearnedTemperature(self.temperature, self.temperature_rate)
             if self.learned_temperature
             else Temperature(self.temperature),
-            joint=self.reduction == "joint",
             shared=self.hard_negatives == "shared",
             hardness=self.hardness,
             weighted=self.hardness_of,

@@ -1,4 +1,4 @@
-"""Makes the batch of a number: which examples, their texts as tokens, and which documents are known to be relevant."""
+"""Makes the batch of a number: which examples, their texts as tokens or their pictures as pixels, and what is known of them."""
 
 from __future__ import annotations
 
@@ -12,44 +12,100 @@ import pyarrow as pa
 import torch
 from sentence_transformers import SentenceTransformer
 
+from stages.augmenting import Augmentation, draw
 from stages.examples import Known
 from stages.guidance import Guidance
+from stages.imaging import rgb
+from stages.pictures import Album
 from stages.spec import Source
 from stages.text import join_title
 from stages.training.plan import Plan
 
+Item = Any
+"""A text, str; or a picture, PIL.Image.Image of mode RGB, or a uint8 tensor (3, h, w) where it is a view of one."""
+
 
 class Texts:
-    """The texts of some rows of a table, with a prompt for each."""
+    """The texts or pictures of some rows of a table, with a prompt for each text. Pictures are decoded when they are asked for."""
 
-    def __init__(self, rows: np.ndarray, texts: pa.Array, prompts: pa.Array) -> None:
-        """Rows ascending, int (n,); texts and prompts of these rows, strings (n,)."""
-        self._rows, self._texts, self._prompts = rows, texts, prompts
+    def __init__(
+        self,
+        rows: np.ndarray,
+        texts: pa.Array,
+        prompts: pa.Array,
+        pictures: np.ndarray | None = None,
+        album: Album | None = None,
+    ) -> None:
+        """Rows ascending, int (n,); texts and prompts of these rows, strings (n,); the row of each in the album, -1 for texts."""
+        self._rows, self._texts, self._prompts, self._pictures, self._album = rows, texts, prompts, pictures, album
 
-    def of(self, rows: np.ndarray) -> tuple[list[str], list[str]]:
-        """Texts and prompts of rows, which may repeat."""
-        places = pa.array(np.searchsorted(self._rows, rows))
-        return self._texts.take(places).to_pylist(), self._prompts.take(places).to_pylist()
+    def of(self, rows: np.ndarray) -> tuple[list[Item], list[str]]:
+        """Texts or pictures and prompts of rows, which may repeat."""
+        found = np.searchsorted(self._rows, rows)
+        places = pa.array(found)
+        items: list[Item] = self._texts.take(places).to_pylist()
+        if self._pictures is not None and self._album is not None:
+            wanted = self._pictures[found]
+            decoded = {row: rgb(self._album[row]) for row in np.unique(wanted[wanted >= 0]).tolist()}
+            items = [decoded.get(row, item) for row, item in zip(wanted.tolist(), items, strict=True)]
+        return items, self._prompts.take(places).to_pylist()
+
+    def shown(self, rows: np.ndarray) -> np.ndarray:
+        """Which rows are pictures: bool, as many as rows."""
+        if self._pictures is None:
+            return np.zeros(len(rows), dtype=bool)
+        return np.asarray(self._pictures[np.searchsorted(self._rows, rows)] >= 0)
 
 
-def texts_of(source: Source, rows: np.ndarray, prompt: str) -> Texts:
-    """The texts of some rows as they are encoded, int (n,) ascending. A prompt of a query's own stands in for `prompt`."""
+def texts_of(source: Source, rows: np.ndarray, prompt: str, album: Album | None = None) -> Texts:
+    """What is encoded of some rows, int (n,) ascending. A prompt of a query's own stands in for `prompt`, pictures have none.
+
+    `album` holds the pictures of these rows, where there are any.
+    """
     titled, prompted = "title" in source.schema.names, "prompt" in source.schema.names
     texts: list[str] = []
     prompts: list[str] = []
+    pictures: list[np.ndarray] = []
     optional = ["title"] * titled + ["prompt"] * prompted
-    for batch in source.batches(["row", "text", *optional]):
+    for batch in source.batches(["row", "text", "picture", *optional]):
         first = batch["row"][0].as_py() if batch.num_rows else 0
         inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)] - first
         found = batch.take(pa.array(inside))
         titles = found["title"].to_pylist() if titled else [None] * len(inside)
         texts += [join_title(title, text) for title, text in zip(titles, found["text"].to_pylist(), strict=True)]
-        prompts += (
-            [prompt if own is None else own for own in found["prompt"].to_pylist()]
-            if prompted
-            else [prompt] * len(inside)
-        )
-    return Texts(rows, pa.array(texts, pa.large_string()), pa.array(prompts, pa.string()).dictionary_encode())
+        pictures.append(found["picture"].fill_null(-1).to_numpy())
+        own = found["prompt"].to_pylist() if prompted else [None] * len(inside)
+        prompts += [
+            "" if shown >= 0 else prompt if one is None else one for one, shown in zip(own, pictures[-1], strict=True)
+        ]
+    kept = pa.array(prompts, pa.string()).dictionary_encode()
+    places = np.concatenate(pictures) if album is not None else None
+    return Texts(rows, pa.array(texts, pa.large_string()), kept, places, album)
+
+
+def pictures_of(source: Source, rows: np.ndarray) -> np.ndarray:
+    """The rows in the table of pictures that some rows show, ascending and each once: int32."""
+    column = source.read(["picture"])["picture"].combine_chunks().take(pa.array(rows))
+    return np.unique(column.drop_null().to_numpy())
+
+
+@dataclass(frozen=True)
+class Augmenting:
+    """Views in place of what is trained on, other ones in each epoch."""
+
+    recipes: tuple[Augmentation, ...]
+    seed: int
+
+    def views(self, items: list[Item], epoch: int, keys: list[tuple[int, int]]) -> list[Item]:
+        """A view of each item, by its (example, place)."""
+        for recipe in self.recipes:
+            chosen = [i for i, item in enumerate(items) if isinstance(item, str) == (recipe.kind == "text")]
+            if chosen:
+                draws = [draw(self.seed, epoch, *keys[i]) for i in chosen]
+                items = items.copy()
+                for i, view in zip(chosen, recipe.views([items[i] for i in chosen], draws), strict=True):
+                    items[i] = view
+        return items
 
 
 @dataclass(frozen=True)
@@ -64,6 +120,7 @@ class Collator:
     max_tokens: int | None
     pass_rows: int
     guidance: Guidance | None = None
+    augmenting: Augmenting | None = None
     share: tuple[int, int] = (0, 1)
     """Which of how many processes this is: it has every so-manyth pass."""
 
@@ -73,9 +130,15 @@ class Collator:
         documents = np.concatenate([examples.positives[picked], examples.negatives_of(picked)])  # (M,)
         owners = np.concatenate([np.arange(len(picked)), examples.owners_of(picked)])  # (M,)
         guidance = self.guidance.of(queries, documents, owners) if self.guidance else {}
+        asked, asked_prompts = self.queries.of(queries)
+        held, held_prompts = self.documents.of(documents)
+        if self.augmenting is not None:
+            epoch, places = self.plan.epoch_of(*numbers), _places(owners)
+            asked = self.augmenting.views(asked, epoch, [(example, 0) for example in picked.tolist()])
+            held = self.augmenting.views(held, epoch, list(zip(picked[owners].tolist(), places.tolist(), strict=True)))
         return {
-            "query": self.tokens("query", *self.queries.of(queries)),
-            "document": self.tokens("document", *self.documents.of(documents)),
+            "query": self.tokens("query", asked, asked_prompts),
+            "document": self.tokens("document", held, held_prompts),
             "known": torch.from_numpy(self.known.mask(queries, documents)),  # (B, M)
             "owners": torch.from_numpy(owners),
             "number": numbers[0],
@@ -89,12 +152,16 @@ class Collator:
         limits = [limit for limit in (own, self.max_tokens) if limit is not None and math.isfinite(limit)]
         return min(limits, default=None)
 
-    def tokens(self, role: str, texts: list[str], prompts: list[str]) -> dict[str, Any]:
-        """Tokens in passes of texts with one prompt and of about one length, so that little of a pass is padding."""
+    def tokens(self, role: str, texts: list[Item], prompts: list[str]) -> dict[str, Any]:
+        """What the model takes, in passes of texts with one prompt and of about one length, so that little of a pass is
+        padding; and in passes of pictures.
+        """
         passes: list[list[int]] = []
         rank, size = self.share
-        for prompt in sorted(set(prompts)):
-            order = sorted((i for i, own in enumerate(prompts) if own == prompt), key=lambda i: len(texts[i]))
+        lengths = [len(item) if isinstance(item, str) else -1 for item in texts]
+        sorts = [(length < 0, prompt) for length, prompt in zip(lengths, prompts, strict=True)]
+        for sort in sorted(set(sorts)):
+            order = sorted((i for i, own in enumerate(sorts) if own == sort), key=lambda i: lengths[i])
             rows = min(self.pass_rows, -(-len(order) // size))
             passes += [order[start : start + rows] for start in range(0, len(order), rows)]
         cap = {} if self.max_tokens is None else {"max_length": self.limit}
@@ -115,3 +182,12 @@ class Collator:
         if self.limit is None or "attention_mask" not in features:
             return 0
         return int((features["attention_mask"].sum(dim=1) >= self.limit).sum())
+
+
+def _places(owners: np.ndarray) -> np.ndarray:
+    """The place of each document within its row: 1 the positive, 2 and on the negatives: int64 (M,)."""
+    order = np.argsort(owners, kind="stable")
+    counts = np.bincount(owners)
+    places = np.empty(len(owners), dtype=np.int64)
+    places[order] = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    return places

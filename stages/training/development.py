@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from stages.errors import ConfigError
+from stages.pictures import Album
 from stages.spec import Inputs
-from stages.training.collator import Collator, Texts, texts_of
+from stages.training.collator import Collator, Texts, pictures_of, texts_of
 from stages.trec import Measure, falling, measure
 
 NDCG = Measure("nDCG", 10)
@@ -38,10 +40,14 @@ class Development:
         with _resting(self.collator.module) as module, torch.no_grad():
             documents = self._embed(module, "document", self.documents, self.document_rows)
             queries = self._embed(module, "query", self.queries, self.query_rows)
+        among, asked = self.documents.shown(self.document_rows), self.queries.shown(self.query_rows)
+        mixed = among.any() and not among.all()  # then a text is searched among pictures, and a picture among texts
         depth = min(NDCG.cutoff or 0, len(documents))
         rows, scores = np.empty((len(queries), depth), np.int32), np.empty((len(queries), depth))
         for start in range(0, len(queries), 256):
             found = queries[start : start + 256] @ documents.T
+            if mixed:
+                found[asked[start : start + 256, None] == among] = -np.inf
             order = np.argsort(-found, axis=1, kind="stable")[:, :depth]
             rows[start : start + 256], scores[start : start + 256] = order, np.take_along_axis(found, order, axis=1)
         return float(measure(rows, falling(scores), self.relevant, [NDCG]).mean())
@@ -64,11 +70,12 @@ def development(
     limit: int | None,
     *,
     seed: int,
+    album: Path,
     log: Callable[[str], None],
 ) -> Development:
     """The queries of the split dev, and the documents that they are searched among: all, or those relevant and a sample.
 
-    `prompts` are those of queries and of documents; `limit` is how many documents there are to be, None takes all.
+    `prompts` are those of queries and of documents; pictures are kept in the file `album`; `limit` is how many documents there are to be, None takes all.
     Raises ConfigError when no query of the split dev has a relevant document.
     """
     qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"])
@@ -85,18 +92,15 @@ def development(
         others = np.random.default_rng([seed, 0, 2]).choice(others, wanted, replace=False)
         log(f"on dev {len(queries)} queries are searched among {len(documents)} relevant documents and {wanted} others")
     documents = np.union1d(documents, others)
+    sides = ((inputs["queries"], queries, prompts[0]), (inputs["corpus"], documents, prompts[1]))
+    wanted = np.unique(np.concatenate([pictures_of(source, rows) for source, rows, _ in sides]))
+    pictures = Album.store(inputs["pictures"], wanted, album) if len(wanted) else None
+    asked, held = (texts_of(source, rows, prompt, pictures) for source, rows, prompt in sides)
     relevant: list[dict[int, int]] = [{} for _ in queries]
     places = np.searchsorted(documents, qrels["doc_row"].to_numpy())
     for query, document, gain in zip(place, places, qrels["relevance"].to_pylist(), strict=True):
         relevant[query][int(document)] = gain
-    return Development(
-        replace(collator, max_tokens=None),
-        texts_of(inputs["queries"], queries, prompts[0]),
-        queries,
-        texts_of(inputs["corpus"], documents, prompts[1]),
-        documents,
-        relevant,
-    )
+    return Development(replace(collator, max_tokens=None), asked, queries, held, documents, relevant)
 
 
 @contextmanager

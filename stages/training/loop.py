@@ -62,6 +62,7 @@ class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
                 batch_sampler=_Numbers(count),
                 collate_fn=self.data_collator,
                 pin_memory=self.args.dataloader_pin_memory,
+                num_workers=self.workers,
             )
         )
 
@@ -97,6 +98,9 @@ class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
     world: World = World()
     """The processes that train together."""
 
+    workers: int = 0
+    """Processes that make batches ahead."""
+
     best: dict[str, Tensor] = {}
     """The weights that were best on dev so far; empty when nothing is measured."""
 
@@ -125,6 +129,7 @@ class Schedule:
     evaluate_steps: int
     """Steps from one measurement on dev to the next; 0 measures nothing."""
     patience: int
+    workers: int = 0
 
 
 class _Watcher(TrainerCallback):  # type: ignore[misc]
@@ -218,7 +223,7 @@ def fit(
         data_collator=collator,
         callbacks=[watcher],
     )
-    watcher.keep_best, trainer.world = trainer.keep_best, world
+    watcher.keep_best, trainer.world, trainer.workers = trainer.keep_best, world, schedule.workers
     trainer.remove_callback(PrinterCallback)
     if path:
         log(f"goes on after step {done} of {schedule.steps}")

@@ -34,8 +34,12 @@ def save(module: SentenceTransformer, card: str, path: Path) -> None:
     (path / "README.md").write_text(card, encoding="utf-8")
 
 
-def rows_of_a_pass(module: SentenceTransformer, asked: int | None, device: str, cached: bool) -> int:
-    """Texts of a pass. Static embeddings have no padding to save: all at once, but where a pass is to bound the memory."""
+def rows_of_a_pass(
+    module: SentenceTransformer, asked: int | None, device: str, *, cached: bool, pictures: bool = False
+) -> int:
+    """Texts or pictures of a pass. Static embeddings have no padding to save: all at once, but where a pass is to bound the memory."""
+    if pictures:
+        return asked or (64 if device == "cpu" else 256)
     if "attention_mask" not in module.preprocess(["probe"]):
         return asked if asked and cached else sys.maxsize
     return asked or (16 if device == "cpu" else 256)

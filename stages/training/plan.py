@@ -79,7 +79,18 @@ class Plan:
         return self._starts[epoch]
 
     def _make_batches(self, epoch: int) -> list[np.ndarray]:
-        return self._batches.epoch(self.pairs, self._size, self._seed, epoch)
+        """A batch has one direction: captions that look for pictures, or pictures that look for captions. Where both are
+        together, each caption would stand against itself.
+        """
+        if self.pairs.shown is None:
+            return self._batches.epoch(self.pairs, self._size, self._seed, epoch)
+        batches: list[np.ndarray] = []
+        for picture in (False, True):
+            places = np.flatnonzero(self.pairs.shown == picture)
+            found = self._batches.epoch(self.pairs.of(places), self._size, self._seed, epoch)
+            batches += [places[batch] for batch in found]
+        order = np.random.default_rng([self._seed, epoch, 3]).permutation(len(batches))
+        return [batches[i] for i in order]
 
     def _make_examples(self, epoch: int) -> Examples:
         examples = self.pairs.examples

@@ -57,6 +57,8 @@ def _documents(texts: Sequence[str]) -> _Held:
                 nothing,
                 list(texts),
                 nothing,
+                nothing,
+                nothing,
                 np.zeros(len(texts), np.int64),
             ],
             schema=CORPUS,
@@ -69,7 +71,14 @@ def _queries(texts: Sequence[str]) -> _Held:
     same = [["train"] * len(texts), pa.nulls(len(texts)), ["synthetic"] * len(texts)]
     return _Held(
         pa.table(
-            [np.arange(len(texts), dtype=np.int32), names, list(texts), *same, np.zeros(len(texts), np.int64)],
+            [
+                np.arange(len(texts), dtype=np.int32),
+                names,
+                list(texts),
+                *same,
+                pa.nulls(len(texts)),
+                np.zeros(len(texts), np.int64),
+            ],
             schema=QUERIES,
         )
     )

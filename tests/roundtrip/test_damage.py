@@ -19,11 +19,11 @@ from stages.errors import ArtefactError
 from stages.exporters._common import Texts, _described
 from stages.exporters._verify import check
 from stages.registry import build, names
-from tests.export_world import world
+from tests.export_world import TEXT_EXPORTERS, world
 from tests.support import source
 
 ROWS = [(q, 6 * q, 6 * q + n) for q in range(4) for n in range(1, 6)]
-HERE = [name for name in names("exporters") if name != "colbert" or importlib.util.find_spec("colbert")]
+HERE = [name for name in TEXT_EXPORTERS if name != "colbert" or importlib.util.find_spec("colbert")]
 OPTIONS: dict[str, dict[str, Any]] = {
     "flagembedding": {"scores": True}, "flagembedding_reranker": {"scores": True}, "colbert": {"scores": True},
     "contrastors": {"scores": True}, "splade_tsv": {"scores": True},

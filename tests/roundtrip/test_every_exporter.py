@@ -19,11 +19,11 @@ from stages.errors import ArtefactError, InputError, YieldError
 from stages.exporters._common import Texts
 from stages.exporters._verify import check
 from stages.registry import build, names
-from tests.export_world import contents, corpus, ids, judgements, lines, queries, triplets, world
+from tests.export_world import TEXT_EXPORTERS, contents, corpus, ids, judgements, lines, queries, triplets, world
 from tests.support import source
 
 ROWS = [(q, 6 * q, 6 * q + n) for q in range(4) for n in range(1, 6)]
-ALL = names("exporters")
+ALL = TEXT_EXPORTERS
 HERE = [name for name in ALL if name != "colbert" or importlib.util.find_spec("colbert")]
 OPTIONS = {
     "flagembedding_reranker": {"scores": True, "prompts": True, "task": "judge"},

@@ -12,7 +12,7 @@ import pytest
 
 from stages.errors import InputError, YieldError
 from stages.registry import names
-from tests.export_world import corpus, lines, queries, triplets, world
+from tests.export_world import TEXT_EXPORTERS, corpus, lines, queries, triplets, world
 from tests.roundtrip.test_every_exporter import ROWS, exported
 from tests.support import source
 
@@ -44,7 +44,7 @@ def with_prompts() -> dict[str, Any]:
     return {**world(ROWS), "queries": source(asked)}
 
 
-@pytest.mark.parametrize("name", sorted(n for n in names("exporters") if n.startswith(("st_", "pylate", "hf_"))))
+@pytest.mark.parametrize("name", sorted(n for n in TEXT_EXPORTERS if n.startswith(("st_", "pylate", "hf_"))))
 def test_no_null_no_nan_and_no_empty_text_in_a_column(tmp_path, name):
     folder = exported(name, world(ROWS), tmp_path / name)
     table = pq.read_table(folder / "data")
@@ -54,7 +54,7 @@ def test_no_null_no_nan_and_no_empty_text_in_a_column(tmp_path, name):
         assert all(value != "" and (isinstance(value, str) or math.isfinite(value)) for value in values)
 
 
-@pytest.mark.parametrize("name", [n for n in names("exporters") if n.startswith("st_") and "list" not in n])
+@pytest.mark.parametrize("name", [n for n in TEXT_EXPORTERS if n.startswith("st_") and "list" not in n])
 def test_rows_are_never_ragged(tmp_path, name):
     ragged = [(0, 0, 1), (0, 0, 2), (1, 6, 7), (1, 6, 8), (1, 6, 9), (2, 12, 13)]
     config = {"negatives": 2} if "ntuple" in name else {}
@@ -191,7 +191,7 @@ def test_dpr_mined_negatives_are_hard_negatives_and_every_row_has_a_positive(tmp
     ] * 4
 
 
-@pytest.mark.parametrize("name", names("exporters"))
+@pytest.mark.parametrize("name", TEXT_EXPORTERS)
 def test_nothing_is_pickled(tmp_path, name):
     folder = exported(name, world(ROWS), tmp_path / name)
     for path in folder.rglob("*"):

@@ -180,7 +180,7 @@ def test_the_corpus_is_read_in_one_pass_a_shard_at_a_time(tmp_path: Path) -> Non
     class Counting(Table):
         def batches(self, columns: Any = None, rows: int = 65_536, start: int = 0) -> Any:
             for batch in super().batches(columns, 5, start):
-                held.append(batch.num_rows)
+                held.extend([batch.num_rows] if "text" in columns else [])
                 yield batch
 
         def read(self, columns: Any = None, part: str | None = None) -> Any:

@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 from stages.checkpoints import Journal
+from stages.losses.clip import Clip
 from stages.losses.infonce import Infonce
+from stages.losses.nt_xent import NtXent
+from stages.losses.siglip import Siglip
 from stages.objectives import Batch, Outcome
 from stages.training.collator import Collator
 from stages.training.contrastive import Contrastive
@@ -64,7 +67,9 @@ def gradients(encoder: Encoder, loss: Any, rows: int, known: float, dropout: boo
 
 @pytest.mark.parametrize("dropout", [False, True], ids=["without dropout", "with dropout"])
 @pytest.mark.parametrize("known", [0.0, 0.3], ids=["nothing known", "with known positives"])
-@pytest.mark.parametrize("loss", [Infonce(), Learned()], ids=["infonce", "learned"])
+@pytest.mark.parametrize(
+    "loss", [Infonce(), Learned(), Clip(), Siglip(), NtXent()], ids=["infonce", "learned", "clip", "siglip", "nt_xent"]
+)
 def test_gradients_of_passes_are_those_of_the_whole_batch(encoder: Encoder, loss: Any, known: float, dropout: bool):
     whole, cached = (gradients(encoder, loss, 11, known, dropout, cached=c) for c in (False, True))
     assert whole.keys() == cached.keys()
