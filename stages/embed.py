@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -243,7 +243,8 @@ class _Work:
             counts |= {f"{self.config.storage}.top10": asked, f"{self.config.storage}.top10_same": kept}
         if isinstance(self.loaded, Preparing) and "bf16" in self.loaded.arithmetic and shard.index == 0 and len(values):
             places = np.unique(np.linspace(0, len(values) - 1, min(EXACT, len(values))).astype(np.int64))
-            exact = self.loaded.exact(*_with_role(self.role, *made.of_fresh(places)))
+            texts, prompts = made.of_fresh(places)
+            exact = self.loaded.exact(texts, self.role, prompts)
             kept, asked = same_top(exact, values[places], len(places))
             counts |= {"bf16.top10": asked, "bf16.top10_same": kept}
             cosine = float(cosines(exact, values[places]).min())
@@ -254,10 +255,6 @@ class _Work:
             if cosine < LEAST_COSINE:
                 self.log(f"{self.table}: that is below {LEAST_COSINE}; precision = fp32 is exact")
         return counts
-
-
-def _with_role(role: str, texts: list[str], prompts: Any) -> tuple[list[str], str, Any]:
-    return texts, role, prompts
 
 
 def ahead(prepare: Callable[[T], R], items: Iterable[tuple[Shard, T]]) -> Iterator[tuple[Shard, R]]:

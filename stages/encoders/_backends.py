@@ -57,7 +57,7 @@ def open_exported(
     if backend == "onnx":
         model_kwargs["provider"] = "CPUExecutionProvider"
     how = {"backend": backend, "model_kwargs": model_kwargs}
-    return open_folder(folder, device, prompts, max_tokens, normalise, how)
+    return open_folder(folder, device, prompts, max_tokens, normalise, exported=how)
 
 
 def _there(module: str) -> bool:

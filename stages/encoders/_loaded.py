@@ -33,6 +33,7 @@ def open_folder(
     prompts: Mapping[str, str],
     max_tokens: int | None,
     normalise: bool,
+    *,
     exported: Mapping[str, Any] | None = None,
 ) -> SentenceTransformer:
     """A model from a folder: safetensors only, no remote code, no network, float32.

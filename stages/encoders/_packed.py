@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
@@ -214,12 +214,20 @@ def known(model: SentenceTransformer) -> str | None:
     body = getattr(modules[0], "model", None)
     if type(body).__name__ not in _POSITIONS:
         return f"{type(body or modules[0]).__name__} is not of BERT's shape"
+    return _pooling(modules) or _layers(body)
+
+
+def _pooling(modules: Sequence[Any]) -> str | None:
     if len(modules) < 2 or not isinstance(modules[1], Pooling):
         return "its vectors are not pooled from tokens"
     if modules[1].pooling_mode not in ("mean", "cls") or not modules[1].include_prompt:
         return f"its pooling is {modules[1].pooling_mode}, or leaves the prompt out"
     if len(modules) > 3 or (len(modules) == 3 and not isinstance(modules[2], Normalize)):
         return "something other than normalisation follows its pooling"
+    return None
+
+
+def _layers(body: Any) -> str | None:
     config = body.config
     if config.hidden_act != "gelu" or config.is_decoder or getattr(config, "add_cross_attention", False):
         return "its layers are not those of an encoder with GELU"
