@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline import environment
 from pipeline.plan import Node
-from pipeline.room import of
+from pipeline.room import KEY, VALUE, of
 from pipeline.runner import Runner
 from pipeline.source import TableSource
 from stages import embed, encoding
@@ -85,6 +85,7 @@ class Settings:
     cell_documents: int | None
     negatives: int
     targets: int
+    storage: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def settings(made: Runner) -> Settings:
     stages: Any = made.configuration.stages
     return Settings(
         stages["mine"].depth, stages["embed"].shard_rows, stages["mine"].shard_queries, stages["mine"].cell_documents,
-        stages["sample"].negatives, len(stages["export"].targets or TEXT_TARGETS),
+        stages["sample"].negatives, len(stages["export"].targets or TEXT_TARGETS), stages["embed"].storage,
     )  # fmt: skip
 
 
@@ -135,7 +136,8 @@ def estimate(cell: Cell, asked: Target, given: Settings) -> list[Estimate]:
     docs, queries, wide = asked.docs, asked.queries, cell.dimensions
     workers, rate = asked.nodes * asked.cores, asked.nodes * asked.network
     depth = min(given.depth, docs)
-    vectors, texts = 4.0 * wide * (docs + queries), cell.document_bytes * docs + cell.query_bytes * queries
+    vector = float(VALUE[given.storage] * wide)  # bytes
+    vectors, texts = (vector + KEY) * (docs + queries), cell.document_bytes * docs + cell.query_bytes * queries
     candidates, judged = queries * depth * cell.candidate_bytes, queries * depth * cell.judged_bytes
 
     def spread(stage: str, core: float, shards: int, *, memory: float, stored: float, moved: float) -> Estimate:
@@ -158,14 +160,14 @@ def estimate(cell: Cell, asked: Target, given: Settings) -> list[Estimate]:
     return [
         whole("ingest", cell.ingest_document * docs, memory=1e9 + INGEST_BYTES * docs, stored=texts, moved=2 * texts),
         spread("embed", core, shards, memory=asked.cores * cell.memory, stored=vectors, moved=texts + vectors),
-        whole("index", 0.0, memory=1e9, stored=4.0 * wide * docs, moved=16.0 * wide * docs),
+        whole("index", 0.0, memory=1e9, stored=4.0 * wide * docs, moved=(3.0 * vector + 4.0 * wide) * docs),
         spread(
             "mine",
             cell.pair * docs * queries,
             parts,
             memory=asked.cores * (cell.memory + codes * wide + block),
             stored=candidates,
-            moved=parts * 4.0 * wide * docs + candidates,
+            moved=parts * vector * docs + candidates,
         ),
         spread(
             "judge",

@@ -51,8 +51,16 @@ def _ingest(config: Any, sizes: Sizes) -> int:
     return sum(path.stat().st_size * (5 if path.suffix == ".gz" else 1) for path in files)
 
 
+VALUE = {"float32": 4, "float16": 2, "int8": 1}
+"""Bytes of a stored value of a vector."""
+
+KEY = 28
+"""Bytes beside a vector: its row, its scale, and what was encoded."""
+
+
 def _embed(config: Any, sizes: Sizes) -> int:
-    return (sizes["corpus"].rows + sizes["queries"].rows) * (4 * DIMENSIONS + 4)
+    dimensions = getattr(config.encoder, "dimensions", None) or DIMENSIONS
+    return int((sizes["corpus"].rows + sizes["queries"].rows) * (VALUE[config.storage] * dimensions + KEY))
 
 
 def _mine(config: Any, sizes: Sizes) -> int:

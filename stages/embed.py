@@ -1,27 +1,42 @@
 """Texts and pictures to vectors: corpus and queries, a shard at a time.
 
-A shard is encoded by itself: identical texts or pictures in it once, in batches of similar length that never reach into another
-shard. So a shard's vectors hang on its texts and the model, not on which shards were done before a kill.
+A shard is encoded by itself: identical texts or pictures in it once, in batches that never reach into another shard. So a shard's
+vectors hang on its rows and the model, not on which shards were done before a kill. Texts that the workspace's earlier result has
+are not encoded again (docs/decisions/0013-vectors-of-unchanged-texts.md); pictures are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Literal, cast
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Annotated, Literal, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.arrays import vector_table
-from stages.encoding import Encoder, LoadedEncoder, PictureEncoder, refuse_kinds, resolve
+from stages.arrays import cosines, matrix, same_top, vector_table
+from stages.encoding import Encoder, LoadedEncoder, PictureEncoder, Prepared, Preparing, refuse_kinds, resolve
 from stages.errors import InputError
 from stages.held import once
 from stages.pictures import images, kinds
 from stages.registry import OneOf
+from stages.reuse import MADE_WITH, Earlier, earlier, keyed, keys
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
 from stages.text import join_title
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+EXACT = 64
+"""Texts of a table that are encoded in fp32 as well, where bf16 is used."""
+
+LEAST_COSINE = 0.9995
+"""To fp32, that bf16 is meant to keep."""
 
 
 class EmbedConfig(Settings):
@@ -32,15 +47,28 @@ class EmbedConfig(Settings):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="arithmetic of the model: auto is bf16 on a GPU and fp32 on a CPU; bf16 is about twice as fast, at a cosine of .9999 to fp32",
+        description="arithmetic of the model: auto is bf16 on a GPU and fp32 on a CPU; bf16 is several times as fast on a processor that has it, at a "
+        "cosine of .9999 to fp32, and changes about 1% of the ten nearest",
     )
     shard_rows: int = Field(
         8_192,
         ge=1,
         description="texts or pictures a shard, which is what a kill can lose; identical ones are found within one",
     )
+    storage: Literal["float32", "float16", "int8"] = Field(
+        "float32",
+        description="how a value of a vector is stored: float16 halves the disk, int8 with a scale for each vector quarters it. Searches "
+        "are exact over what is stored; docs/embedding.md says what each changes",
+    )
+    reuse: bool = speed(
+        True,
+        "take the vectors of texts that the workspace's earlier result has, made by the same model; false encodes all again",
+    )
     batch_tokens: int | None = speed(
-        None, "tokens a batch, padding included; none is 2,048 on a CPU and 65,536 on a GPU. Memory grows with it", ge=1
+        None,
+        "tokens computed together; none is 1,024 on a CPU, 2,048 there with a model of another shape than BERT's, and 65,536 on a GPU. "
+        "Memory grows with it, and another number can change a vector's last bits",
+        ge=1,
     )
 
 
@@ -79,7 +107,9 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     if not context.shards:
         return
     encoder = config.encoder
-    once(context, "kinds", lambda: refuse_kinds(encoder, kinds(inputs["corpus"]) | kinds(inputs["queries"])))
+    found = once(context, "kinds", lambda: kinds(inputs["corpus"]) | kinds(inputs["queries"]))
+    refuse_kinds(encoder, found)
+    pictured = "picture" in found
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
     for note in encoder.notes():
@@ -91,71 +121,198 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         batch.num_rows - batch.column("picture").null_count for batch in inputs["corpus"].batches(["picture"])
     )
     facts |= {"pictures": pictures} if pictures else {}
+    for note in getattr(loaded, "notes", ()):
+        context.log(note)
+    if not pictured and isinstance(loaded, Preparing):
+        facts[MADE_WITH] = _made_with(config, encoder, loaded)
     final = shards(config, inputs)[-1]
     for table, name, columns in (
         ("corpus", "corpus_vectors", ["row", "doc_id", "title", "text", "picture"]),
         ("queries", "query_vectors", ["row", "query_id", "text", "prompt", "picture"]),
     ):
         mine = [shard for shard in context.shards if shard.name == name]
-        truncated = 0
+        if not mine:
+            continue
+        known = _earlier(config, context, name, facts.get(MADE_WITH))
+        work = _Work(config, encoder, loaded, table, known, inputs["pictures"] if pictured else None, context.log)
+        truncated = reused = 0
         with context.progress(f"embed {table}", sum(s.stop - s.start for s in mine)) as bar:
-            for shard, rows in _slices(inputs[table], columns, mine):
-                encoding = _Encoding(loaded, table, config.batch_tokens, context.log)
-                vectors, counts = encoding.vectors(rows, inputs["pictures"])
+            for shard, made in ahead(work.prepare, _slices(inputs[table], columns, mine)):
+                stored, counts = work.finish(made, shard)
                 truncated += counts["truncated"]
-                bar.advance(len(vectors))
+                reused += counts["reused"]
+                bar.advance(stored.num_rows)
                 yield Part(
                     shard,
-                    tables={name: vector_table(np.arange(shard.start, shard.stop, dtype=np.int32), vectors)},
-                    counters={
-                        f"{table}.texts": rows.column("picture").null_count,
-                        f"{table}.pictures": len(vectors) - rows.column("picture").null_count,
-                        **{f"{table}.{key}": count for key, count in counts.items()},
-                    },
+                    tables={name: stored},
+                    counters={f"{table}.{key}": count for key, count in counts.items()},
                     facts=facts if shard == final else {},
                 )
+        if reused:
+            context.log(f"{table}: {reused} vectors are those of the earlier result")
         if truncated:
             context.log(
                 f"{table}: {truncated} texts have more than {loaded.max_tokens} tokens; what is beyond was not encoded"
             )
 
 
-class _Encoding:
-    """How the rows of a table are encoded."""
+def _made_with(config: EmbedConfig, encoder: Encoder, loaded: Preparing) -> str:
+    """What a vector hangs on beside its text; batches, too, where they can change its last bits."""
+    parts = [encoder.fingerprint(), loaded.arithmetic, config.storage, SPEC.version, config.batch_tokens or "default"]
+    return sha256(json.dumps(parts).encode()).hexdigest()
 
-    def __init__(self, loaded: LoadedEncoder, table: str, batch_tokens: int | None, log: Callable[[str], None]) -> None:
-        self._loaded, self._table, self._tokens, self._log = loaded, table, batch_tokens, log
-        self._role = "document" if table == "corpus" else "query"
 
-    def vectors(self, rows: pa.Table, pictures: Source) -> tuple[np.ndarray, dict[str, int]]:
-        """The vectors of a shard (n, d), checked, and what was counted meanwhile."""
-        before = dict(self._loaded.counts)
-        shown = rows.column("picture").combine_chunks().to_numpy(zero_copy_only=False)  # NaN where the text is encoded
-        texts = np.isnan(shown) if shown.dtype.kind == "f" else np.zeros(len(shown), dtype=bool)
-        if texts.all():
-            vectors = self._texts(rows)
-        else:
-            vectors = np.empty((len(shown), self._loaded.dimensions), dtype=np.float32)
-            if texts.any():
-                vectors[texts] = self._texts(rows.filter(pa.array(texts)))
-            wanted, back = np.unique(shown[~texts].astype(np.int64), return_inverse=True)
-            self._loaded.counts["repeated"] += len(back) - len(wanted)
-            vectors[~texts] = self._pictures(wanted, pictures)[back]
-        _check(vectors, self._table, rows)
-        return vectors, {key: count - before[key] for key, count in self._loaded.counts.items()}
+def _earlier(config: EmbedConfig, context: Context, name: str, made_with: str | None) -> Earlier | None:
+    if made_with is None or not config.reuse:
+        return None
+    return once(context, f"earlier {name}", lambda: earlier(context, name, made_with))
 
-    def _texts(self, rows: pa.Table) -> np.ndarray:
+
+@dataclass
+class _Made:
+    """A shard on its way. `fresh`: places of the texts that have to be encoded; `tokens`: these, made ready."""
+
+    rows: pa.Table
+    texts: list[str]
+    prompts: list[str | None] | None
+    keys: np.ndarray | None = None
+    found: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    stored: pa.Table | None = None
+    fresh: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    tokens: Prepared | None = None
+
+    def of_fresh(self, places: np.ndarray) -> tuple[list[str], list[str | None] | None]:
+        """Texts and prompts at these places among the fresh ones."""
+        chosen = self.fresh[places].tolist()
+        return [self.texts[i] for i in chosen], None if self.prompts is None else [self.prompts[i] for i in chosen]
+
+
+@dataclass
+class _Work:
+    """One table's shards: `prepare` runs ahead in another thread, `finish` computes."""
+
+    config: EmbedConfig
+    encoder: Encoder
+    loaded: LoadedEncoder
+    table: str
+    known: Earlier | None
+    pictures: Source | None
+    """Where pictures are; None where corpus and queries are texts alone."""
+    log: Callable[[str], None]
+
+    @property
+    def role(self) -> str:
+        return "document" if self.table == "corpus" else "query"
+
+    def prepare(self, rows: pa.Table) -> _Made:
+        """Texts, what the earlier result has of them, and the tokens of the rest."""
         texts = rows.column("text").to_pylist()
-        if self._table == "corpus":
-            titles, prompts = rows.column("title").to_pylist(), None
-            texts = [join_title(title, text) for title, text in zip(titles, texts, strict=True)]
+        if self.table == "corpus":
+            made = _Made(rows, list(map(join_title, rows.column("title").to_pylist(), texts)), None)
         else:
-            prompts = rows.column("prompt").to_pylist()
-        return self._loaded.encode(texts, self._role, prompts, batch_tokens=self._tokens, log=self._log)
+            made = _Made(rows, texts, rows.column("prompt").to_pylist())
+        made.fresh = np.arange(len(texts))
+        if isinstance(self.loaded, Preparing) and self.pictures is None:
+            asked = made.prompts or [None] * len(texts)
+            # The role's own prompt is part of the encoder's fingerprint; a null here means that one.
+            made.keys = keys(["" if prompt is None else f"={prompt}" for prompt in asked], made.texts)
+            if self.known is not None:
+                made.found, made.stored = self.known.take(made.keys)
+                made.fresh = np.setdiff1d(made.fresh, made.found, assume_unique=True)
+            fresh, prompts = made.of_fresh(np.arange(len(made.fresh)))
+            made.tokens = self.loaded.prepare(fresh, self.role, prompts)
+        return made
 
-    def _pictures(self, wanted: np.ndarray, pictures: Source) -> np.ndarray:
-        encode = cast(PictureEncoder, self._loaded).encode_pictures
-        return np.concatenate([encode(some, self._role) for _, some in images(pictures, wanted)])
+    def finish(self, made: _Made, shard: Shard) -> tuple[pa.Table, dict[str, int]]:
+        """The stored vectors of a shard, and what was counted meanwhile."""
+        loaded, count = self.loaded, len(made.texts)
+        before = dict(loaded.counts)
+        if made.tokens is not None and isinstance(loaded, Preparing):
+            values = loaded.embed(made.tokens, batch_tokens=self.config.batch_tokens, log=self.log)
+        else:
+            values = self._plain(made)
+        texts = made.rows.column("picture").null_count
+        counts = {
+            "texts": texts,
+            "pictures": count - texts,
+            **{key: total - before[key] for key, total in loaded.counts.items()},
+        }
+        fresh = made.rows if len(made.fresh) == count else made.rows.take(pa.array(made.fresh))
+        _check(values, self.table, fresh)
+        stored = vector_table(fresh.column("row").to_numpy(), values, self.config.storage)
+        _check_stored(stored, self.table, fresh, self.config.storage)
+        counts |= self._costs(made, values, stored, shard) | {"reused": len(made.found)}
+        if made.keys is not None and made.tokens is not None:
+            stored = keyed(stored, made.keys[made.fresh], made.tokens.truncated)
+            counts["repeated"] = count - len(np.unique(made.keys, axis=0))
+        if made.stored is not None:
+            old = made.stored.add_column(
+                0, stored.schema.field("row"), made.rows.column("row").take(pa.array(made.found))
+            )
+            counts["truncated"] += int(np.count_nonzero(old.column("truncated")))
+            stored = pa.concat_tables([stored, old.cast(stored.schema)])
+            stored = stored.take(pa.array(np.argsort(np.concatenate([made.fresh, made.found]), kind="stable")))
+        return stored, counts
+
+    def _plain(self, made: _Made) -> np.ndarray:
+        """The vectors of a shard (n, d): of its pictures, each of them once, and of its texts."""
+        shown = made.rows.column("picture").combine_chunks()
+        texts = shown.is_null().to_numpy(zero_copy_only=False)
+        if texts.all():
+            return self._of_texts(made, np.arange(len(texts)))
+        values = np.empty((len(texts), self.loaded.dimensions), dtype=np.float32)
+        if texts.any():
+            values[texts] = self._of_texts(made, np.flatnonzero(texts))
+        wanted, back = np.unique(shown.drop_null().to_numpy(), return_inverse=True)
+        self.loaded.counts["repeated"] += len(back) - len(wanted)
+        encode = cast(PictureEncoder, self.loaded).encode_pictures
+        found = [encode(some, self.role) for _, some in images(cast(Source, self.pictures), wanted)]
+        values[~texts] = np.concatenate(found)[back]
+        return values
+
+    def _of_texts(self, made: _Made, places: np.ndarray) -> np.ndarray:
+        texts, prompts = made.of_fresh(places)
+        return self.loaded.encode(texts, self.role, prompts, batch_tokens=self.config.batch_tokens, log=self.log)
+
+    def _costs(self, made: _Made, values: np.ndarray, stored: pa.Table, shard: Shard) -> dict[str, int]:
+        """What storage and bf16 change among the ten nearest, on samples. A table's first shard stands for bf16."""
+        counts = {}
+        if self.config.storage != "float32":
+            kept, asked = same_top(values, matrix(stored))
+            counts |= {f"{self.config.storage}.top10": asked, f"{self.config.storage}.top10_same": kept}
+        if (
+            made.tokens is not None
+            and isinstance(self.loaded, Preparing)
+            and "bf16" in self.loaded.arithmetic
+            and shard.index == 0
+            and len(values)
+        ):
+            places = np.unique(np.linspace(0, len(values) - 1, min(EXACT, len(values))).astype(np.int64))
+            texts, prompts = made.of_fresh(places)
+            exact = self.loaded.exact(texts, self.role, prompts)
+            kept, asked = same_top(exact, values[places], len(places))
+            counts |= {"bf16.top10": asked, "bf16.top10_same": kept}
+            cosine = float(cosines(exact, values[places]).min())
+            self.log(
+                f"{self.table}: bf16 gives a cosine of {cosine:.6f} to fp32 at worst among {len(places)} texts, and "
+                f"{kept / max(asked, 1):.1%} of the same ten nearest"
+            )
+            if cosine < LEAST_COSINE:
+                self.log(f"{self.table}: that is below {LEAST_COSINE}; precision = fp32 is exact")
+        return counts
+
+
+def ahead(prepare: Callable[[T], R], items: Iterable[tuple[Shard, T]]) -> Iterator[tuple[Shard, R]]:
+    """What `prepare` makes of each item, one item ahead in a thread of its own."""
+    with ThreadPoolExecutor(1, "tokenize") as pool:
+        waiting = None
+        for shard, item in items:
+            following = (shard, pool.submit(prepare, item))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
 
 
 def _check(vectors: np.ndarray, table: str, rows: pa.Table) -> None:
@@ -174,6 +331,21 @@ def _check(vectors: np.ndarray, table: str, rows: pa.Table) -> None:
                 got=f"the first one's text is {text[:80]!r}",
                 try_="remove these rows, or take a model that knows their tokens or pictures; with bf16 try precision = fp32",
             )
+
+
+def _check_stored(stored: pa.Table, table: str, rows: pa.Table, storage: str) -> None:
+    """Raises InputError for values that float16 cannot hold: beyond 65,504, or all so small that nothing is left."""
+    if storage != "float16":
+        return
+    values = matrix(stored)
+    bad = ~np.isfinite(values).all(axis=1) | ~values.any(axis=1)
+    if bad.any():
+        ids = rows.column("doc_id" if table == "corpus" else "query_id").take(pa.array(np.flatnonzero(bad)[:5]))
+        raise InputError(
+            f"{int(bad.sum())} vectors do not fit in float16, which ends at 65,504",
+            where=f"{table}: {', '.join(repr(str(i)[:80]) for i in ids.to_pylist())}",
+            try_="embed.storage = float32 or int8, or encoder.normalise = true",
+        )
 
 
 def _slices(source: Source, columns: Sequence[str], wanted: Sequence[Shard]) -> Iterator[tuple[Shard, pa.Table]]:

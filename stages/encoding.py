@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,43 @@ class PictureEncoder(LoadedEncoder, Protocol):
 
     def encode_pictures(self, images: Sequence[bytes], role: str) -> np.ndarray:
         """Embeddings float32 (n, d) of encoded pictures, which were proved at ingest; `role` is query or document."""
+        ...
+
+
+class Prepared(Protocol):
+    """Texts that are ready to be embedded."""
+
+    @property
+    def truncated(self) -> np.ndarray:
+        """Which of the texts are longer than the model reads: bool (n,)."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A loaded encoder that tokenizes beside the computing, and says what else its vectors hang on."""
+
+    notes: list[str]
+    """What a person should know about how it computes."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether a text's vector is the same to the bit whatever else is encoded with it."""
+        ...
+
+    @property
+    def arithmetic(self) -> str: ...
+
+    def prepare(self, texts: Sequence[str], role: str, prompts: Sequence[str | None] | None = None) -> Prepared: ...
+
+    def embed(
+        self, prepared: Any, *, batch_tokens: int | None = None, log: Callable[[str], None] | None = None
+    ) -> np.ndarray:
+        """Embeddings float32 (n, d) of what `prepare` gave."""
+        ...
+
+    def exact(self, texts: Sequence[str], role: str, prompts: Sequence[str | None] | None = None) -> np.ndarray:
+        """What the model gives in float32, for a few texts: float32 (n, d)."""
         ...
 
 

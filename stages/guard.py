@@ -59,9 +59,7 @@ class GuardConfig(Measures):
         ge=1,
         description="Texts or pictures encoded and searched together. More need more memory, fewer more searches.",
     )
-    batch_tokens: int | None = speed(
-        None, "Tokens a batch, padding included; none is 2,048 on a CPU and 65,536 on a GPU.", ge=1
-    )
+    batch_tokens: int | None = speed(None, "Tokens computed together, as embed.batch_tokens.", ge=1)
     limit: int | None = Field(
         None,
         ge=1,

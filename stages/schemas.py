@@ -91,15 +91,30 @@ REJECTS = pa.schema(
 )  # in the order of reading
 
 
-def vectors(dimensions: int) -> pa.Schema:
-    """Vectors of one role: `row` and `vector`, a fixed-size list of float32 with `dimensions` values, ordered by row."""
+STORAGE = {"float32": pa.float32(), "float16": pa.float16(), "int8": pa.int8()}
+"""Types of a stored value, by name."""
+
+
+def vectors(dimensions: int, storage: str = "float32") -> pa.Schema:
+    """Vectors of one role: `row` and `vector`, a fixed-size list of `dimensions` values, ordered by row.
+
+    int8 values are to be multiplied by the row's `scale`. Embed adds `KEYED`, where the encoder tells what it read.
+    """
+    value = pa.field("item", STORAGE[storage], nullable=False)
+    scale = [_field("scale", pa.float32(), "what the values are multiplied by")] if storage == "int8" else []
     return pa.schema(
         [
             _field("row", ROW, "row in corpus or in queries"),
-            pa.field("vector", pa.list_(pa.field("item", pa.float32(), nullable=False), dimensions), nullable=False),
+            pa.field("vector", pa.list_(value, dimensions), nullable=False),
+            *scale,
         ]
     )
 
+
+KEYED = (
+    _field("key", pa.binary(16), "hash of the prompt and the text that were encoded"),
+    _field("truncated", pa.bool_(), "the text is longer than the model reads"),
+)
 
 POSITIVES = pa.schema(
     [

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
+from stages.arrays import decoded, vector_columns
 from stages.errors import ArtefactError, YieldError
 from stages.registry import build
 from stages.spec import Source
@@ -208,9 +209,8 @@ def dimensions_of(source: Source) -> int:
 
 def vector_blocks(source: Source, rows: int = 65_536, start: int = 0) -> Iterator[np.ndarray]:
     """The vectors of a table in order from row `start` on: blocks of float32 (n, d)."""
-    for batch in source.batches(["vector"], rows=rows, start=start):
-        column = batch.column(0)
-        yield column.flatten().to_numpy(zero_copy_only=True).reshape(-1, column.type.list_size)
+    for batch in source.batches(vector_columns(source.schema), rows=rows, start=start):
+        yield decoded(batch)
 
 
 def gather(source: Source, wanted: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

@@ -116,6 +116,27 @@ def model_files(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+EXPORTED = {"onnx": "onnx/model.onnx", "openvino": "openvino/openvino_model.xml"}
+"""Where sentence-transformers puts an exported model, by backend."""
+
+
+def exported_files(folder: Path, backend: str, file: str | None) -> dict[str, Path]:
+    """The files of an exported model by their path in its folder: the graph, and what lies beside it under its name.
+
+    Raises ResourceError when it has not been exported.
+    """
+    name = file or EXPORTED[backend]
+    path = folder / name
+    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+        raise ResourceError(
+            f"the model has no file for the backend {backend}",
+            where=str(path),
+            try_=f'export it once: SentenceTransformer(folder, backend="{backend}").save_pretrained(folder)',
+        )
+    beside = sorted(p for p in path.parent.glob(f"{path.stem}*") if p.is_file() and p.suffix != ".safetensors")
+    return {p.relative_to(folder).as_posix(): p for p in beside}
+
+
 def _modules(folder: Path) -> list[str]:
     """The subfolders of a sentence-transformers model that hold its modules."""
     listing = folder / "modules.json"

@@ -91,6 +91,7 @@ class TestContext:
     device: str = "cpu"
     round: int = 0
     messages: list[str] = field(default_factory=list)
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def progress(self, says: str, total: int) -> Iterator[_Bar]:
@@ -143,6 +144,7 @@ def run(
     device: str = "cpu",
     round: int = 0,
     cache: MemoryCache | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> Result:
     """Runs `module.run` over all shards, or those named in `only`, and stores files under `folder`.
 
@@ -158,7 +160,9 @@ def run(
         shards = tuple(s for s in shards if str(s) in only)
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    context = TestContext(shards=shards, scratch=scratch, cache=cache or MemoryCache(), device=device, round=round)
+    context = TestContext(
+        shards=shards, scratch=scratch, cache=cache or MemoryCache(), device=device, round=round, earlier=earlier or {}
+    )
     result = Result({}, {}, {}, {}, context.messages, [])
     finished: list[str] = []
     part: Part

@@ -10,7 +10,7 @@ import resource
 import socket
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from pipeline.source import FileSource, TableSource
 from pipeline.store import Building, Workspace, storing
 from stages.errors import ArtefactError, HardrockError, ResourceError
 from stages.settings import Settings
-from stages.spec import Bar, Inputs, Shard
+from stages.spec import Bar, Inputs, Shard, Source
 
 
 class Says(Protocol):
@@ -79,6 +79,7 @@ class RunContext:
     """What a stage is given of its surroundings; see `stages.spec.Context`.
 
     `held`: what was opened for an earlier shard, see `stages.held`; None where all shards are asked for at once.
+    `earlier`: the tables of the result that this one is going to replace, by name, see `stages.reuse`.
     """
 
     shards: tuple[Shard, ...]
@@ -88,6 +89,7 @@ class RunContext:
     round: int
     says: Says
     held: dict[str, Any] | None = None
+    earlier: Mapping[str, Source] = field(default_factory=dict)
 
     def progress(self, says: str, total: int) -> AbstractContextManager[Bar]:
         return self.says.progress(says, total)
@@ -101,7 +103,8 @@ def produce(
 ) -> Iterator[tuple[Shard, Record]]:
     """Runs the stage over the shards and stores its parts as they come; a shard's record is written last."""
     cache = DiskCache(task.root / ".cache")
-    context = RunContext(tuple(shards), building.scratch, cache, task.device, task.round, task.says, held)
+    earlier = _earlier(task)
+    context = RunContext(tuple(shards), building.scratch, cache, task.device, task.round, task.says, held, earlier)
     parts: dict[Shard, list[Record]] = {}
     with storing(building.folder):
         for part in plan.module(task.stage).run(task.config, task.inputs, context):
@@ -112,6 +115,19 @@ def produce(
                 record = merge(parts.pop(part.shard))
                 building.record(part.shard, record)
                 yield part.shard, record
+
+
+def _earlier(task: Task) -> Mapping[str, Source]:
+    """The tables of the result that is there. It stays, whole, until the new one takes its name."""
+    workspace = Workspace(task.root)
+    try:
+        manifest = workspace.manifest(task.node)
+    except ArtefactError:
+        return {}
+    if manifest is None:
+        return {}
+    folder, facts = workspace.final(task.node), manifest.record.facts
+    return {name: TableSource(folder, name, manifest, facts) for name in manifest.record.tables}
 
 
 @dataclass

@@ -28,13 +28,12 @@ class Seeing(Loaded):
         self._decode: Callable[[bytes], np.ndarray] = pixels if size is None else partial(squared, size=size)
         self._batch = CPU_PICTURES if self.device.type == "cpu" else GPU_PICTURES
 
-    @property
-    def dimensions(self) -> int:
+    def _full_dimensions(self) -> int:
         known = self.model.get_embedding_dimension()
         if known is not None:
             return int(known)
         blank = np.full((32, 32, 3), 255, dtype=np.uint8)
-        return int(self._forward([blank] if self.model.supports("image") else ["a"], "", "document").shape[1])
+        return int(self._library([blank] if self.model.supports("image") else ["a"], "", "document").shape[1])
 
     def encode(self, texts: Sequence[str], role: str, *args: Any, **kwargs: Any) -> np.ndarray:
         """As `Loaded.encode`. Raises ConfigError for a model that takes pictures alone."""
@@ -65,9 +64,12 @@ class Seeing(Loaded):
 
     def _vectors(self, pictures: list[np.ndarray], role: str) -> np.ndarray:
         """Of a batch, in halves where it does not fit in memory."""
-        found = self._try(self._inputs(pictures), "", role)
-        if found is not None:
-            return np.asarray(found.cpu().numpy())
+        try:
+            return np.asarray(self._library(self._inputs(pictures), "", role).cpu().numpy())
+        except torch.OutOfMemoryError:
+            pass
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
         if len(pictures) == 1:
             raise ResourceError(
                 "one picture alone does not fit in the device's memory",

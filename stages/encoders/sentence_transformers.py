@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,21 @@ class SentenceTransformers(Member):
     normalise: bool = Field(
         True, description="scale each vector to length 1, so that scores are cosines; false keeps what the model gives"
     )
+    dimensions: int | None = Field(
+        None,
+        ge=1,
+        description="values of a vector that are kept, the first ones; none keeps all. For models that were trained so (Matryoshka); "
+        "disk, memory and search shrink with it",
+    )
+    backend: Literal["torch", "onnx", "openvino"] = Field(
+        "torch",
+        description="what runs the model: onnx and openvino read a file that was exported before, for a processor, in fp32, "
+        "and need optimum-onnx or optimum-intel",
+    )
+    backend_file: str | None = Field(
+        None,
+        description="the exported file inside the model's folder; none is onnx/model.onnx or openvino/openvino_model.xml",
+    )
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -40,18 +55,33 @@ class SentenceTransformers(Member):
         return {"query": self.query_prompt, "document": self.document_prompt}
 
     def fingerprint(self) -> str:
-        """sha256 over weights, configurations, tokenizer, pooling, prompts and the length limit. Needs no torch."""
+        """sha256 over weights, configurations, tokenizer, pooling, prompts, limits and an exported file. Needs no torch."""
         folder = self._folder()
-        settings = {"prompts": self.prompts, "max_tokens": self.max_tokens, "normalise": self.normalise}
-        return weights.fingerprint(weights.model_files(folder), settings)
+        settings: dict[str, Any] = {"prompts": self.prompts, "max_tokens": self.max_tokens, "normalise": self.normalise}
+        settings |= {"dimensions": self.dimensions} if self.dimensions else {}
+        files = weights.model_files(folder)
+        if self.backend != "torch":
+            settings["backend"] = self.backend
+            files |= weights.exported_files(folder, self.backend, self.backend_file)
+        return weights.fingerprint(files, settings)
 
     def load(self, device: str, precision: str) -> Loaded:
         """The model on `device`, ready to encode; `precision` is fp32 or bf16."""
         from stages.encoders._loaded import Loaded
 
+        if self.backend == "torch":
+            model = self.module(device)
+        else:
+            from stages.encoders import _backends
+
+            model = _backends.open_exported(
+                self._folder(), self.backend, self.backend_file, device=device, precision=precision, prompts=self.prompts,
+                max_tokens=self.max_tokens, normalise=self.normalise,
+            )  # fmt: skip
         return Loaded(
-            self.module(device), device=device, precision=precision, prompts=self.prompts, normalise=self.normalise
-        )
+            model, device=device, precision=precision, prompts=self.prompts, normalise=self.normalise,
+            dimensions=self.dimensions,
+        )  # fmt: skip
 
     def module(self, device: str) -> Any:
         """The model as sentence_transformers.SentenceTransformer, in float32, for a trainer."""
@@ -63,7 +93,8 @@ class SentenceTransformers(Member):
 
     def with_checkpoint(self, path: Path) -> SentenceTransformers:
         """The same encoder with the weights, tokenizer and pooling of a folder that a trainer saved."""
-        return self.model_copy(update={"model": str(path), "revision": None, "sha256": None})
+        own = {"model": str(path), "revision": None, "sha256": None}
+        return self.model_copy(update={**own, "backend": "torch", "backend_file": None})  # it was trained by torch
 
     def notes(self) -> list[str]:
         """What a person should know: prompts that the model was saved with and that the configuration does not use."""

@@ -35,6 +35,11 @@ class Static(Member):
     normalise: bool = Field(
         True, description="scale each vector to length 1, so that scores are cosines; false keeps the mean"
     )
+    dimensions: int | None = Field(
+        None,
+        ge=1,
+        description="values of a vector that are kept, the first ones; none keeps all, for models trained so",
+    )
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -44,17 +49,18 @@ class Static(Member):
     def fingerprint(self) -> str:
         """sha256 over weights, tokenizer and prompts. Needs no torch."""
         weights, tokenizer = self._files()
-        return _weights.fingerprint(
-            {"weights": weights, "tokenizer": tokenizer}, {"prompts": self.prompts, "normalise": self.normalise}
-        )
+        settings: dict[str, Any] = {"prompts": self.prompts, "normalise": self.normalise}
+        settings |= {"dimensions": self.dimensions} if self.dimensions else {}
+        return _weights.fingerprint({"weights": weights, "tokenizer": tokenizer}, settings)
 
     def load(self, device: str, precision: str) -> Loaded:
         """The model on `device`, ready to encode; a mean of float32 vectors is the same at either `precision`."""
         from stages.encoders._loaded import Loaded
 
         return Loaded(
-            self.module(device), device=device, precision=precision, prompts=self.prompts, normalise=self.normalise
-        )
+            self.module(device), device=device, precision=precision, prompts=self.prompts, normalise=self.normalise,
+            dimensions=self.dimensions,
+        )  # fmt: skip
 
     def module(self, device: str) -> Any:
         """The model as sentence_transformers.SentenceTransformer, in float32, for a trainer."""
@@ -88,6 +94,7 @@ class Static(Member):
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,
             normalise=self.normalise,
+            dimensions=self.dimensions,
         )
 
     def notes(self) -> list[str]:

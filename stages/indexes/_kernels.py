@@ -297,8 +297,14 @@ class Bf16:
             value = (bits.astype(np.int32) << 16).view(np.float32)
             place = query + pack * PACK[self.device]
             # It was rounded to 8 bits of significand, which is half of what is allowed for here.
-            yield pack, Pairs(
-                row, query, value * np.float32(1 - 2.0**-8) + low[place], value * np.float32(1 + 2.0**-8) + high[place]
+            yield (
+                pack,
+                Pairs(
+                    row,
+                    query,
+                    value * np.float32(1 - 2.0**-8) + low[place],
+                    value * np.float32(1 + 2.0**-8) + high[place],
+                ),
             )
 
 

@@ -34,11 +34,13 @@ def test_the_numbers_are_those_of_the_arithmetic():
     assert embed.core_seconds == pytest.approx(10**6 * 0.01 + 10**5 * 0.005)
     assert embed.shards == 1_100
     assert embed.seconds == pytest.approx(28 * 10_500 / 1_100)  # 40 workers take 28 turns of 1,100 shards
-    assert embed.stored == 4 * 100 * 1_100_000
+    assert embed.stored == (4 * 100 + 28) * 1_100_000
     assert mine.core_seconds == pytest.approx(10**6 * 10**5 * 1e-9)
     assert mine.shards == 100
     assert mine.seconds == pytest.approx(3 * 100 / 100)
     assert mine.moved == pytest.approx(100 * 4 * 100 * 10**6 + 10**5 * 100 * 16)
+    halves = estimate(CELL, ASKED, replace(GIVEN, storage="float16"))
+    assert next(each for each in halves if each.stage == "embed").stored == (2 * 100 + 28) * 1_100_000
     assert mine.memory == pytest.approx(4 * (10**9 + 10**6 * 100 + 1_000 * (400 + 2_400)))
     assert judge.stored == 10**5 * 100 * 24
     assert found["index"].whole

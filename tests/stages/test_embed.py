@@ -191,3 +191,33 @@ def test_the_corpus_is_read_in_one_pass_a_shard_at_a_time(tmp_path: Path) -> Non
     result = run(embed, EmbedConfig(encoder=Fake(), shard_rows=3), inputs, tmp_path)
     assert held == [5] * 16
     assert matrix(result["corpus_vectors"])[:, 0].tolist() == [float(i + 1) for i in range(40)]
+
+
+@pytest.mark.parametrize(("storage", "worst"), [("float16", 1e-3), ("int8", 0.02)])
+def test_other_storage_is_read_back_close_and_its_cost_is_counted(tmp_path: Path, storage: Any, worst: float) -> None:
+    inputs = {"corpus": corpus(some_texts(60)), "queries": queries(some_texts(11, seed=1))}
+    exact = run(embed, EmbedConfig(encoder=static()), inputs, tmp_path)
+    found = run(embed, EmbedConfig(encoder=static(), storage=storage), inputs, tmp_path)
+    left, right = (matrix(result["corpus_vectors"]) for result in (exact, found))
+    assert 0 < np.abs(left - right).max() < worst
+    asked, same = (found.counters[f"corpus.{storage}.top10{end}"] for end in ("", "_same"))
+    assert asked == 320
+    assert 0.8 * asked <= same <= asked
+    assert f"corpus.{storage}.top10" not in exact.counters
+
+
+def test_float16_refuses_what_it_cannot_hold_with_the_ids(tmp_path: Path) -> None:
+    inputs = {"corpus": corpus(["fine", "large", "small"]), "queries": queries(["q"])}
+    encoder = Fake(bad={"large": [70_000.0, 1.0, 0.0], "small": [1e-9, 0.0, 0.0]})
+    with pytest.raises(InputError, match="float16") as error:
+        run(embed, EmbedConfig(encoder=encoder, storage="float16"), inputs, tmp_path)
+    assert "'d1', 'd2'" in str(error.value)
+    run(embed, EmbedConfig(encoder=encoder, storage="int8"), inputs, tmp_path)
+
+
+def test_what_bf16_changes_is_counted_on_a_sample_and_logged(tmp_path: Path) -> None:
+    inputs = {"corpus": corpus(some_texts(30)), "queries": queries(some_texts(5, seed=1))}
+    result = run(embed, EmbedConfig(encoder=tiny(), precision="bf16", shard_rows=16), inputs, tmp_path)
+    assert result.counters["corpus.bf16.top10"] == 16 * 10
+    assert result.counters["corpus.bf16.top10_same"] > 100
+    assert any("bf16 gives a cosine of" in message for message in result.messages)

@@ -93,7 +93,8 @@ def test_no_texts_give_no_vectors() -> None:
 def test_memory_is_halved_until_it_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny().load("cpu", "fp32")
     expected = loaded.encode(TEXTS, "document")
-    forward, seen = loaded._forward, []
+    loaded.own = None  # frames of a processor are not halved
+    forward, seen = loaded._library, []
 
     def small(texts: list[str], prompt: str, role: str) -> torch.Tensor:
         if len(texts) > 1:
@@ -101,7 +102,7 @@ def test_memory_is_halved_until_it_suffices(monkeypatch: pytest.MonkeyPatch) -> 
         seen.extend(texts)
         return forward(texts, prompt, role)
 
-    monkeypatch.setattr(loaded, "_forward", small)
+    monkeypatch.setattr(loaded, "_library", small)
     messages: list[str] = []
     found = loaded.encode(TEXTS, "document", log=messages.append)
     assert cosines(found, expected).min() >= 1 - 1e-6
@@ -111,11 +112,12 @@ def test_memory_is_halved_until_it_suffices(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_text_that_never_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny().load("cpu", "fp32")
+    loaded.own = None
 
     def never(texts: list[str], prompt: str, role: str) -> torch.Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(loaded, "_forward", never)
+    monkeypatch.setattr(loaded, "_library", never)
     with pytest.raises(ResourceError, match="Typhoid fever"):
         loaded.encode(["Typhoid fever"], "document")
 

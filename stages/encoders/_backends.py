@@ -1,0 +1,67 @@
+"""Models that were exported for ONNX Runtime or OpenVINO, through sentence-transformers' own backends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from stages import weights
+from stages.encoders._loaded import open_folder
+from stages.errors import ConfigError, ResourceError
+
+_NEEDS = {
+    "onnx": (("onnxruntime", "optimum.onnxruntime"), "optimum-onnx[onnxruntime]"),
+    "openvino": (("openvino", "optimum.intel"), "optimum-intel[openvino]"),
+}
+
+
+def open_exported(
+    folder: Path,
+    backend: str,
+    file: str | None,
+    *,
+    device: str,
+    precision: str,
+    prompts: Mapping[str, str],
+    max_tokens: int | None,
+    normalise: bool,
+) -> SentenceTransformer:
+    """The model, ready to encode on a processor. Nothing is exported here.
+
+    Raises ConfigError for a device or an arithmetic that the backend has not, ResourceError where packages or the file lack.
+    """
+    if device != "cpu" or precision != "fp32":
+        raise ConfigError(
+            f"the backend {backend} is for a processor and fp32",
+            where="encoder.backend",
+            got=f"{device}, {precision}",
+            try_="DEVICE=cpu and precision = fp32, or backend = torch; an exported file brings its own arithmetic",
+        )
+    modules, package = _NEEDS[backend]
+    missing = [name for name in modules if not _there(name)]
+    if missing:
+        raise ResourceError(
+            f"the backend {backend} needs {', '.join(missing)}",
+            where="encoder.backend",
+            try_=f"pip install '{package}'",
+        )
+    exported = weights.exported_files(folder, backend, file)
+    name = file or weights.EXPORTED[backend]
+    if name not in exported:
+        raise ResourceError(f"the model has no file for the backend {backend}", where=str(folder / name))
+    model_kwargs: dict[str, Any] = {"file_name": Path(name).name, "subfolder": str(Path(name).parent), "export": False}
+    if backend == "onnx":
+        model_kwargs["provider"] = "CPUExecutionProvider"
+    how = {"backend": backend, "model_kwargs": model_kwargs}
+    return open_folder(folder, device, prompts, max_tokens, normalise, exported=how)
+
+
+def _there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
