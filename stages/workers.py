@@ -101,8 +101,8 @@ class Workers:
 @contextmanager
 def _bare_main() -> Iterator[None]:
     """A process that is spawned meanwhile does not run this one's main module again: nothing of it is needed there."""
-    main = vars(sys.modules["__main__"])
-    kept = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
+    main: dict[str, Any] = vars(sys.modules["__main__"])
+    kept: dict[str, Any] = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
     main["__spec__"] = None
     try:
         yield
