@@ -66,7 +66,11 @@ class ImageRows(Captioned):
                 wanted = list(mapped.values())
                 yield Note(f"{file.name}: columns taken: " + ", ".join(f"{k} = {v}" for k, v in mapped.items()))
                 for item in rows(file, wanted, wanted, _ROWS):
-                    yield item if isinstance(item, Fault) else self._row(file, *item, mapped, names, known)
+                    if isinstance(item, Fault):
+                        yield item
+                        continue
+                    values = {field: item[1].get(column) for field, column in mapped.items()}
+                    yield self._row((file, known, names), item[0], values)
 
     def _row(
         self,
@@ -77,12 +81,11 @@ class ImageRows(Captioned):
         names: list[str],
         split: str | None,
     ) -> Shown | Fault:
-        values = {field: row.get(column) for field, column in mapped.items()}
-        key = values.get("id") if "id" in mapped else f"{file.name}/{line}"
+        key = values["id"] if "id" in values else f"{file.name}/{line}"
         key = str(key) if isinstance(key, int) and not isinstance(key, bool) else key
         picture = self._picture(file, line, values["image"])
         if isinstance(picture, Wrong):
-            return Fault(file.name, line, mapped["image"], key if isinstance(key, str) else None, *picture)
+            return Fault(file.name, line, self._mapped(file)["image"], key if isinstance(key, str) else None, *picture)
         label = values.get("label")
         if isinstance(label, int):
             label = names[label] if 0 <= label < len(names) else str(label)

@@ -63,9 +63,7 @@ class Webdataset(Captioned):
 
     def shown(self) -> Iterator[Shown | Fault | Note]:
         for file in self._files:
-            line = 0
-            for key, members, faults in _samples(file):
-                line += 1
+            for line, (key, members, faults) in enumerate(_samples(file), 1):
                 name = PurePosixPath(key).name
                 if faults:
                     yield Fault(file.name, line, None, key, *faults[0])
