@@ -72,16 +72,9 @@ class ImageRows(Captioned):
                     values = {field: item[1].get(column) for field, column in mapped.items()}
                     yield self._row((file, known, names), item[0], values)
 
-    def _row(
-        self,
-        file: File,
-        line: int,
-        row: Mapping[str, Any],
-        mapped: Mapping[str, str],
-        names: list[str],
-        split: str | None,
-    ) -> Shown | Fault:
-        key = values["id"] if "id" in values else f"{file.name}/{line}"
+    def _row(self, place: tuple[File, str | None, list[str]], line: int, values: Mapping[str, Any]) -> Shown | Fault:
+        file, split, names = place
+        key = values.get("id", f"{file.name}/{line}")
         key = str(key) if isinstance(key, int) and not isinstance(key, bool) else key
         picture = self._picture(file, line, values["image"])
         if isinstance(picture, Wrong):
