@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import tarfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,11 @@ def test_columns_are_asked_for_when_they_cannot_be_told(tmp_path: Path) -> None:
 def test_formats_of_pictures_are_recognised(tmp_path: Path) -> None:
     tar(tmp_path / "tars/000.tar", SAMPLES)
     assert initial.recognise(str(tmp_path / "tars")).name == "webdataset"
-    assert initial.recognise(str(tmp_path / "tars/000.tar")).name == "webdataset"
+    found = initial.recognise(str(tmp_path / "tars/000.tar"))
+    assert found.name == "webdataset"
+    written = tomllib.loads(initial.configuration(found, "tars", tmp_path / "hardrock.toml", "unused"))
+    assert written["encoder"] == {"name": "two_tower"}
+    assert "export" not in written
     (tmp_path / "folder/cat").mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(tmp_path / "folder/cat/1.png")
     assert initial.recognise(str(tmp_path / "folder")).name == "image_folder"
