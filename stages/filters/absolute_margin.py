@@ -18,7 +18,6 @@ class AbsoluteMargin(Member):
 
     margin: float = Field(
         0.05,
-        ge=0,
         allow_inf_nan=False,
         description="distance below the positive, in units of the score; more drops more false negatives and more hard negatives",
     )

@@ -20,7 +20,7 @@ class RelativeMargin(Member):
 
     margin: float = Field(
         0.05,
-        ge=0,
+        ge=-1,
         allow_inf_nan=False,
         description="share of the positive's score, 0.05 is 5%; more drops more false negatives and more hard negatives",
     )
