@@ -100,7 +100,7 @@ bench-mining: setup ## mining against its peers, side by side; BENCH="--queries 
 bench-ingest: setup ## a corpus of ROWS rows goes in under a memory limit; ROWS=1000000
 	@$(BIN)/python -m benchmarks.ingest --rows $(or $(ROWS),1000000)
 
-bench-train: setup ## training against sentence-transformers' trainer, side by side; BENCH="--steps 20 --batch 64"
+bench-train: setup ## training against sentence-transformers' trainer, five minutes; BENCH="--steps 12 --repeats 3"
 	@$(BIN)/python -m benchmarks.training $(BENCH)
 
 clean: ## remove the workspaces; the virtual environment stays

@@ -109,7 +109,7 @@ class TrainConfig(Settings):
         description="all pairs of the split train, those without a mined negative with in-batch negatives only; or the mined ones",
     )
     negatives: int | None = Field(
-        1,
+        4,
         ge=0,
         description="mined negatives of a pair at most, the first chosen; each costs one more document a query; none: all; "
         "0: in-batch negatives only",

@@ -19,7 +19,8 @@ class AbsoluteMargin(Member):
     margin: float = Field(
         0.05,
         allow_inf_nan=False,
-        description="distance below the positive, in units of the score; more drops more false negatives and more hard negatives",
+        description="distance below the positive, in units of the score; more drops more false negatives and more hard negatives. "
+        "Below 0 candidates that far above the positive are kept",
     )
 
     def label(self, candidates: Candidates) -> Labels:
