@@ -17,7 +17,8 @@ from stages.settings import Settings, speed
 PATIENCE = 8
 """Questions without an answer, one after the other, after which the endpoint counts as gone."""
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Asks(Settings):
