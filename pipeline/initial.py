@@ -40,7 +40,7 @@ comparison = "least_positive"
 [judge.filters.known_positive]      # rules in order: the first that drops a candidate is its verdict
 [judge.filters.same_text]
 [judge.filters.relative_margin]
-margin = 0.05                       # keep s ≤ p − |p|·margin
+margin = -0.05                      # keep s ≤ p − |p|·margin; 0.05 where many relevant documents have no judgement
 
 [sample]
 negatives = 5                       # a (query, positive) pair

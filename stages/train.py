@@ -16,18 +16,17 @@ from stages.augmenting import Augmentation
 from stages.batches.random import Random
 from stages.checkpoints import Checkpoints, Journal, digest
 from stages.encoding import refuse_kinds
-from stages.errors import ConfigError, YieldError
-from stages.examples import Examples, Pairs, examples
+from stages.errors import ConfigError
+from stages.examples import Examples, Pairs
 from stages.guidance import Guidance, Scores
 from stages.losses.infonce import Infonce
 from stages.objectives import Objective
 from stages.pictures import Album, kinds
 from stages.registry import ManyOf, OneOf
 from stages.schemas import DEV_CURVE, TRAINING_LOG
-from stages.scopes import Scopes
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
-from stages.training.data import Guide, guided, known_of, qrels_of
+from stages.training.data import Guide, Relevance, guided, pairs_of
 from stages.training.place import Place, place_of
 from stages.training.precision import bf16_on, check_devices
 
@@ -132,7 +131,7 @@ class TrainConfig(Settings):
         description="all pairs of the split train, those without a mined negative with in-batch negatives only; or the mined ones",
     )
     negatives: int | None = Field(
-        1,
+        4,
         ge=0,
         description="mined negatives of a pair at most, the first chosen; each costs one more document a query; none: all; "
         "0: in-batch negatives only",
@@ -282,12 +281,20 @@ def run(config: TrainConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     for shard in context.shards:
         wanted = config.loss.wants
         scores = Scores.read(inputs["teacher_scores"], wanted.teacher) if wanted.scores else None
-        pairs, counters = _pairs(config, inputs, context, scores)
+        relevance = Relevance.read(inputs)
+        pairs, counters = pairs_of(
+            inputs,
+            relevance,
+            scores,
+            taken=config.pairs,
+            limit=config.negatives_pool or config.negatives,
+            log=context.log,
+        )
         rotates = config.negatives if config.negatives_pool else None
         plan = Plan(config.batches, pairs, config.batch_size, config.seed, rotates)
         steps = _steps(config, plan)
         place = place_of(config.schedule_rounds, inputs, context, steps)
-        journal, module = _fit(config, inputs, context, _Work(plan, place, scores))
+        journal, module = _fit(config, inputs, context, _Work(plan, place, relevance, scores))
         last = journal.rows[-1]["step"]
         facts = {
             "rows": len(pairs),
@@ -329,47 +336,6 @@ def _curve_says(journal: Journal) -> str:
     return f"{ends}; best on dev after step {best['step']}, nDCG@10 {best['ndcg']:.4f}, {journal.curve[0]['ndcg']:.4f} before"
 
 
-def _pairs(
-    config: TrainConfig, inputs: Inputs, context: Context, scores: Scores | None
-) -> tuple[Pairs, dict[str, int]]:
-    """The examples to train on and the counters of how they came about. Raises YieldError when there are none.
-
-    With a teacher's scores these are the mined ones that have scores: of any other there is nothing to learn.
-    """
-    qrels = qrels_of(inputs)
-    triplets = inputs["triplets"].read(["query_row", "positive_row", "negative_row"])
-    unscored: dict[str, int] = {}
-    if scores is not None:
-        triplets, unscored = scores.scored(triplets)
-        for reason, count in unscored.items():
-            if count:
-                context.log(f"{count} {reason.replace('.', ', their ').replace('_', ' ')}, are left out")
-    taken: Literal["all", "mined"] = config.pairs if scores is None else "mined"
-    mined, counters = examples(qrels, triplets, None, taken)
-    counters |= unscored
-    if not len(mined):
-        raise YieldError(
-            "there is nothing to train on", got=f"{counters['pairs']} pairs in the split train, {len(triplets)} triplets",
-            try_="wider filters, qrels for the split train, or train.pairs = \"all\"",
-        )  # fmt: skip
-    alone, foreign = counters["pairs.without_negatives"], counters["triplets.not_of_train"]
-    if alone:
-        fate = "have in-batch negatives only" if taken == "all" else "are left out"
-        context.log(f"{alone} of {counters['pairs']} pairs have no mined negative and {fate}")
-    if foreign:
-        context.log(f"{foreign} triplets belong to no pair of the split train and are left out")
-    limit = config.negatives_pool or config.negatives
-    chosen = mined if limit is None else mined.first(limit)
-    counters["pairs.relabelled"] = inputs["promoted"].rows
-    counters["triplets.over_limit"] = len(mined.negatives) - len(chosen.negatives)
-    queries, documents = (inputs[name].read(["text_hash"])["text_hash"].to_numpy() for name in ("queries", "corpus"))
-    groups = inputs["corpus"].read(["group"])["group"].combine_chunks().dictionary_encode().indices
-    source = groups.fill_null(-1).to_numpy()[chosen.positives]
-    shown = Scopes.of(inputs).shown
-    both = None if shown is None or len(np.unique(shown[chosen.queries])) < 2 else shown[chosen.queries]
-    return Pairs(chosen, mined, queries[chosen.queries], documents, source, both), counters
-
-
 def _steps(config: TrainConfig, plan: Plan) -> int:
     """Optimizer steps of the whole training."""
     most = math.inf if config.max_steps is None else config.max_steps * config.accumulate
@@ -378,10 +344,11 @@ def _steps(config: TrainConfig, plan: Plan) -> int:
 
 
 class _Work(NamedTuple):
-    """What is trained on: batches, the round's place in the schedule, and the teacher's scores where the loss wants them."""
+    """What is trained on, the round's place in the schedule, and the teacher's scores where the loss wants them."""
 
     plan: Plan
     place: Place
+    relevance: Relevance
     scores: Scores | None
 
 
@@ -392,7 +359,7 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
     from stages.training.development import development
     from stages.training.projection import Projected
 
-    plan, place, scores = work
+    plan, place, relevance, scores = work
     encoder, chosen = config.encoder, plan.pairs.examples
     found = kinds(inputs["corpus"]) | kinds(inputs["queries"])
     refuse_kinds(encoder, found)
@@ -417,7 +384,7 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
     cached, shows = config.cached, "picture" in found
     collator = Collator(
         plan=plan,
-        known=known_of(inputs),
+        known=relevance.known(),
         queries=queries,
         documents=documents,
         module=module,

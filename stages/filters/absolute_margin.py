@@ -18,9 +18,9 @@ class AbsoluteMargin(Member):
 
     margin: float = Field(
         0.05,
-        ge=0,
         allow_inf_nan=False,
-        description="distance below the positive, in units of the score; more drops more false negatives and more hard negatives",
+        description="distance below the positive, in units of the score; more drops more false negatives and more hard negatives. "
+        "Below 0 candidates that far above the positive are kept",
     )
 
     def label(self, candidates: Candidates) -> Labels:

@@ -1,7 +1,8 @@
 """Keeps candidates that stay below the positive by a share of its score.
 
 TopK-PercPos of NV-Retriever (arXiv 2407.15831) is s ≤ .95 p, which lets candidates above the positive pass where p < 0.
-Taking the share of |p| is the same for p > 0 and stays below the positive for p < 0. Evidence: value is the candidate's
+Taking the share of |p| is the same for p > 0 and stays below the positive for p < 0, while a margin below 0 lies above it
+for both. Evidence: value is the candidate's
 score, limit is p − |p| · margin. Without a positive whose score is known, every candidate is dropped and the limit is null.
 """
 
@@ -20,9 +21,10 @@ class RelativeMargin(Member):
 
     margin: float = Field(
         0.05,
-        ge=0,
+        ge=-1,
         allow_inf_nan=False,
-        description="share of the positive's score, 0.05 is 5%; more drops more false negatives and more hard negatives",
+        description="share of the positive's score, 0.05 is 5%; more drops more false negatives and more hard negatives. Below 0 "
+        "candidates that far above the positive are kept",
     )
 
     def label(self, candidates: Candidates) -> Labels:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import PrinterCallback, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -72,6 +72,15 @@ class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
         if self.accelerator.sync_gradients:
             self.world.sum_gradients(self.model.parameters())
         return loss
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """Clips the model's gradients as the library does, and apart from them those of what the loss learns.
+
+        The gradient of a learned temperature is `temperature_rate` times as large as one of a weight: under one norm it
+        would shrink all the others.
+        """
+        nn.utils.clip_grad_norm_(list(self.loss.objective.parameters()), self.args.max_grad_norm)
+        return super()._clip_grad_norm(model)
 
     def collect_features(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], None]:
         return inputs, None

@@ -66,7 +66,7 @@ def test_known_positives_are_dropped_even_when_only_other_rules_are_listed():
     [
         ({"filters": {"relativ_margin": {}}}, "relative_margin"),
         ({"filters": {"relative_margin": {"margn": 0.1}}}, "margin"),
-        ({"filters": {"relative_margin": {"margin": -0.1}}}, "relative_margin.margin"),
+        ({"filters": {"relative_margin": {"margin": -1.1}}}, "relative_margin.margin"),
         ({"filters": {"relative_margin": {"margin": math.nan}}}, "relative_margin.margin"),
         ({"filters": {"rank_window": {"min": 5, "max": 4}}}, "empty"),
         ({"filters": {"score_window": {}}}, "no bound"),

@@ -169,7 +169,15 @@ def test_training_lowers_the_loss_and_finds_unseen_documents(encoder: Encoder, t
 
 def small(encoder: Encoder, **changes: Any) -> train.TrainConfig:
     """Two epochs of three steps each, the last of an epoch with a small batch."""
-    fields = {"batch_size": 8, "epochs": 2, "logging_steps": 4, "checkpoint_steps": 2, "learning_rate": 1e-3, **changes}
+    fields = {
+        "batch_size": 8,
+        "epochs": 2,
+        "logging_steps": 4,
+        "checkpoint_steps": 2,
+        "learning_rate": 1e-3,
+        "negatives": 1,
+        **changes,
+    }
     return train.TrainConfig(encoder=encoder, **fields)
 
 

@@ -193,7 +193,9 @@ def test_the_teacher_is_the_named_one_or_the_first(encoder: Encoder, tmp_path: P
     second = {pair: -score for pair, score in SOME.items() if score is not None}
     sources = taught(three(), SOME, second=second)
     for number, teacher in enumerate([None, "first", "second"]):
-        config = train.TrainConfig(encoder=encoder, loss=MarginMse(teacher=teacher), batch_size=4, max_steps=1)
+        config = train.TrainConfig(
+            encoder=encoder, loss=MarginMse(teacher=teacher), batch_size=4, max_steps=1, negatives=1
+        )
         support.run(train, config, sources, tmp_path / str(number))
     assert [sorted(batch.scores.tolist()) for batch in seen] == [
         [1.5, 2.5, 8, 9],

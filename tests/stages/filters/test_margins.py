@@ -11,7 +11,7 @@ from tests.stages.filters.view import view
 
 
 @pytest.mark.parametrize("p", [0.9, 0.7, 1e-9, 0.0, -0.3, -0.9, 31.7])
-@pytest.mark.parametrize("margin", [0.0, 0.05, 0.1, 0.3])
+@pytest.mark.parametrize("margin", [-0.1, -0.05, 0.0, 0.05, 0.1, 0.3])
 @pytest.mark.parametrize(
     ("rule", "limit"), [(AbsoluteMargin, lambda p, m: p - m), (RelativeMargin, lambda p, m: p - abs(p) * m)]
 )
@@ -20,7 +20,7 @@ def test_the_limit_passes_and_the_next_number_above_does_not(rule, limit, p, mar
     labels = rule(margin=margin).label(view([math.nextafter(at, -math.inf), at, math.nextafter(at, math.inf)], p))
     assert labels.drop.tolist() == [False, False, True]
     assert labels.limit.tolist() == [at] * 3
-    assert at <= p
+    assert at <= p if margin >= 0 else at > p or p == at == 0
 
 
 def test_a_relative_margin_is_95_percent_of_a_positive_above_0():

@@ -8,14 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from stages import train
+from stages.checkpoints import Journal
 from stages.errors import ConfigError
 from stages.losses.infonce import Infonce
+from stages.training.collator import Collator
+from stages.training.contrastive import Contrastive
+from stages.training.model import adapt
 from stages.training.world import World
 from tests import support
 from tests.stages.test_train import Encoder, folder_of, real
+from tests.stages.training.test_contrastive import batch
+
+Tensors = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,11 @@ def weights(result: support.Result) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"cached": True, "accumulate": 2}], ids=["plain", "cached and accumulated"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"cached": True, "accumulate": 2, "lora": {"rank": 4}}],
+    ids=["plain", "cached and accumulated adapters"],
+)
 def test_two_processes_train_the_model_of_one(encoder: Encoder, tmp_path: Path, changes: dict[str, Any]):
     sources = real(20)  # batches of 8, 8 and 4
     one = support.run(train, config_of(encoder, **changes), sources, tmp_path / "one")
@@ -62,6 +73,55 @@ def test_two_processes_train_the_model_of_one(encoder: Encoder, tmp_path: Path, 
         assert other["masked"] == own["masked"]
     assert one.counters == two.counters
     assert any("the loss learned" in message for message in two.messages)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {}, "cached": {"cached": True}, "adapters": {"lora": True}, "cached adapters": {"lora": True, "cached": True},
+    "fewer texts than processes": {"rows": 1},
+}  # fmt: skip
+
+
+def gradients(folder: str, share: tuple[int, int], *, rows: int = 11, lora: bool = False, **how: Any) -> Tensors:
+    """Of one batch with known positives, by the name of the parameter; what is masked beside them."""
+    model = Encoder(folder).module("cpu")
+    if lora:
+        torch.manual_seed(0)
+        adapt(model, 4, 8.0, 0.0, ["query", "value"])
+        for name, values in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(values, std=0.02)
+    collator = Collator(None, None, None, None, model, None, pass_rows=4, share=share)  # type: ignore[arg-type]
+    journal = Journal()
+    contrastive = Contrastive(model, Infonce(learned_temperature=True), journal, world=World(*share), **how)
+    contrastive(batch(collator, rows, 0.3), None).backward()
+    World(*share).sum_gradients(model.parameters())
+    journal.settle(1)
+    found = {name: p.grad for name, p in contrastive.named_parameters() if p.grad is not None}
+    return {**found, "loss": torch.tensor([journal.loss, journal.masked])}
+
+
+def _each(rank: int, encoder: str, folder: Path) -> None:
+    """One of two processes: the gradients of every case."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    for name, case in CASES.items():
+        save_file(gradients(encoder, (rank, 2), **case), folder / f"{name} {rank}")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_gradients_of_two_processes_are_those_of_the_whole_batch_in_one(encoder: Encoder, tmp_path: Path):
+    torch.multiprocessing.spawn(_each, (encoder.folder, tmp_path), nprocs=2)
+    for name, case in CASES.items():
+        whole = gradients(encoder.folder, (0, 1), **case)
+        assert any("lora_B" in parameter for parameter in whole) == ("adapters" in name)
+        assert float(whole["loss"][1]) > 0 or "fewer" in name  # the mask reaches over both processes
+        first, second = (load_file(tmp_path / f"{name} {rank}") for rank in range(2))
+        assert whole.keys() == first.keys() == second.keys()
+        for parameter, values in whole.items():
+            assert torch.equal(first[parameter], second[parameter]), (name, parameter)
+            norm = float(values.norm())
+            torch.testing.assert_close(first[parameter], values, rtol=1e-4, atol=1e-6 * max(norm, 1), msg=parameter)
 
 
 class Killed(BaseException):

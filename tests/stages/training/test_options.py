@@ -69,6 +69,28 @@ def world(rows: int = 20, dev: int = 10, deep: int = 4) -> dict[str, Any]:
     return {**made, "corpus": support.source(corpus)}
 
 
+@dataclass(frozen=True)
+class Steep:
+    """InfoNCE beside a parameter with a gradient of its own."""
+
+    steepness: float
+    wants = Wants()
+
+    def module(self) -> nn.Module:
+        return _Steep(self.steepness)
+
+
+class _Steep(nn.Module):
+    def __init__(self, steepness: float) -> None:
+        super().__init__()
+        self.offset, self.steepness = nn.Parameter(torch.tensor(0.25)), steepness
+        self.inner = Infonce().module()
+
+    def forward(self, batch: Batch) -> Outcome:
+        found = self.inner(batch)
+        return Outcome(found.loss + self.steepness * self.offset.square(), found.masked)
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "rotation": {"negatives": 1, "negatives_pool": 3, "epochs": 3},
     "accumulation": {"accumulate": 2, "batch_size": 4, "epochs": 3},
@@ -301,6 +323,31 @@ def test_the_card_says_what_the_model_is_and_nothing_of_the_day(encoder: Encoder
     assert '"batch_size": 8' in card
     assert "checkpoint_steps" not in card
     assert str(tmp_path) not in card
+
+
+def test_what_a_loss_learns_is_clipped_apart_from_the_model(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A steep parameter of the loss is held to norm 1, and takes nothing from the gradients of the model."""
+    found: dict[float, list[dict[str, torch.Tensor]]] = {}
+    for steepness in (1.0, 1e4):
+        taken = found[steepness] = []
+
+        def records(self: Any, args: Any, state: Any, control: Any, *, taken: Any = taken, **of: Any) -> None:
+            model = {f"model.{name}": p for name, p in of["model"].named_parameters()}
+            every = {p for group in of["optimizer"].param_groups for p in group["params"]}
+            own = every - set(model.values())
+            named = {**model, **{f"loss.{i}": p for i, p in enumerate(own)}}
+            taken.append({name: p.grad.clone() for name, p in named.items() if p.grad is not None})
+
+        monkeypatch.setattr(loop._Watcher, "on_pre_optimizer_step", records, raising=False)
+        support.run(train, small(encoder, loss=Steep(steepness), max_steps=1), world(), tmp_path / str(steepness))
+    gentle, steep = found[1.0][0], found[1e4][0]
+    assert float(steep["loss.0"].abs()) == pytest.approx(1, rel=1e-3)
+    assert 0 < float(gentle["loss.0"].abs()) < 1
+    assert torch.cat([g.flatten() for name, g in steep.items() if name[:5] == "model"]).norm() > 0.5
+    for name, gradient in gentle.items():
+        assert name == "loss.0" or torch.equal(gradient, steep[name]), name
 
 
 def test_a_loss_that_is_no_number_is_named_by_its_step(
