@@ -95,6 +95,26 @@ def claimed(path: Path, place: int) -> Iterator[None]:
 
 
 @contextmanager
+def reading(path: Path) -> Iterator[Callable[[], None]]:
+    """Held by a process that reads what `path` stands for, with others that do. What it calls with is for changing that.
+
+    It returns when no other process reads, and raises LockedError when one does.
+    """
+    with _open(path) as file:
+        _wait(file, fcntl.LOCK_SH, path)
+
+        def alone() -> None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockedError(
+                    "another process reads what has to be replaced", where=str(path), try_="wait for it"
+                ) from None
+
+        yield alone
+
+
+@contextmanager
 def _open(path: Path, make: bool = True) -> Iterator[int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:

@@ -148,7 +148,7 @@ class Objects:
             for many in obstore.list(self._store, f"{folder}/" if folder else None):
                 for one in many:
                     name = one["path"].removeprefix(f"{self.place.prefix}/" if self.place.prefix else "")
-                    yield Found(name, one["size"], one["e_tag"] or str(one["last_modified"]))
+                    yield Found(name, one["size"], one["e_tag"] or ABSENT)
 
     def itself(self) -> Found | None:
         """The object that the place names, where it is one; its name is empty."""
@@ -159,7 +159,7 @@ class Objects:
                 found = obstore.head(self._store, self.place.prefix) if self.place.prefix else None
             except FileNotFoundError:
                 return None
-        return Found("", found["size"], found["e_tag"] or str(found["last_modified"])) if found else None
+        return Found("", found["size"], found["e_tag"] or ABSENT) if found else None
 
     def where(self, name: str) -> str:
         return f"{self.place}/{name}" if name else str(self.place)
