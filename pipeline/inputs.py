@@ -7,7 +7,7 @@ read any file or folder; so the content alone is part of a result's identity, an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -24,22 +24,26 @@ FOLDER = ".inputs"
 """In a workspace: the copies, each below its bucket and name."""
 
 
+STATES = ".state"
+"""Beside the copies; no bucket has such a name."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where an input comes from, and where its copy is."""
 
     url: str
     copy: Path
+    state: Path
+    """The file that says of which objects the copy is."""
 
     @classmethod
     def of(cls, url: str, workspace: Path) -> Origin:
         """Raises ConfigError."""
         place = Place.of(url)
-        return cls(str(place), workspace / FOLDER / place.bucket / place.prefix)
-
-    def state(self) -> Path:
-        """The file that says what the copy is of."""
-        return self.copy.parent / f".{digest(self.url)[:16]}.json"
+        folder = workspace / FOLDER
+        copy = folder / place.bucket / place.prefix
+        return cls(str(place), copy, folder / STATES / f"{digest(str(place))[:16]}.json")
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,9 @@ def bring(origin: Origin, objects: Objects | None = None) -> None:
     if origin in _brought:
         return
     objects = objects or Objects(Place.of(origin.url))
-    found = {one.name: one for one in _found(objects)}
+    found = _found(objects)
     if not found:
-        raise InputError(
-            "there are no objects", where=origin.url, try_="the name of an object, or what names begin with up to a /"
-        )
+        raise InputError("there are no objects", where=origin.url, try_="the name of an object, or of a folder of them")
     if wrong := [name for name in found if name and not is_plain(name)]:
         raise InputError(
             "an object's name cannot be a path",
@@ -75,28 +77,29 @@ def bring(origin: Origin, objects: Objects | None = None) -> None:
             got=repr(wrong[0]),
             try_="rename it, or name a place without it",
         )
-    if wrong := [str(above) for name in found for above in PurePosixPath(name).parents if str(above) in found]:
-        raise InputError(
-            "an object and others below its name", where=origin.url, got=wrong[0], try_="rename it: a file is no folder"
-        )
     with ExitStack() as stack:
-        alone = stack.enter_context(reading(origin.state().with_suffix(".lock")))
+        alone = stack.enter_context(reading(origin.state.with_suffix(".lock")))
         have, todo = _compared(origin, found)
         if todo or _others(origin.copy, set(have)):
-            alone()
-            LOG.info(
-                "%s: %d of %d objects to fetch, %d bytes",
-                origin.url,
-                len(todo),
-                len(found),
-                sum(one.bytes for one in todo),
-            )
-            for path in _others(origin.copy, set(have)):
-                remove(path)
-            for one in todo:
-                have[one.name] = _fetch(objects, origin.copy, one)
-                commit_json(origin.state(), prove({"objects": {name: asdict(copied) for name, copied in have.items()}}))
+            with alone():
+                _mend(origin, objects, have, todo)
         _brought[origin] = stack.pop_all()
+
+
+def _mend(origin: Origin, objects: Objects, have: dict[str, _Copied], todo: Sequence[Found]) -> None:
+    """Removes what the copy should not have, and fetches what it lacks."""
+    LOG.info(
+        "%s: %d of %d objects to fetch, %d bytes",
+        origin.url,
+        len(todo),
+        len(todo) + len(have),
+        sum(one.bytes for one in todo),
+    )
+    for path in _others(origin.copy, set(have)):
+        remove(path)
+    for one in todo:
+        have[one.name] = _fetch(objects, origin.copy, one)
+        commit_json(origin.state, prove({"objects": {name: asdict(copied) for name, copied in have.items()}}))
 
 
 def _compared(origin: Origin, found: Mapping[str, Found]) -> tuple[dict[str, _Copied], list[Found]]:
@@ -106,18 +109,23 @@ def _compared(origin: Origin, found: Mapping[str, Found]) -> tuple[dict[str, _Co
     return have, [one for name, one in found.items() if name not in have]
 
 
-def _found(objects: Objects) -> Iterator[Found]:
-    """The object of that name, else those below it; the empty ones that stand for folders are none."""
+def _found(objects: Objects) -> dict[str, Found]:
+    """The object of that name, else those below it, by their names; the empty ones that stand for folders are none."""
     itself = objects.itself()
-    if itself is not None:
-        yield itself
-        return
-    yield from (one for one in objects.listed() if not (one.name.endswith("/") and one.bytes == 0))
+    if itself is not None and itself.bytes:
+        return {"": itself}
+    every = {one.name: one for one in objects.listed()}
+    folders = {str(above) for name in every for above in PurePosixPath(name).parents}
+    if wrong := [name for name in folders & every.keys() if every[name].bytes]:
+        raise InputError(
+            "an object and others below its name", where=objects.where(wrong[0]), try_="rename it: a file is no folder"
+        )
+    return {name: one for name, one in every.items() if name not in folders} or ({"": itself} if itself else {})
 
 
 def _known(origin: Origin) -> Mapping[str, _Copied]:
     try:
-        return {name: _Copied(**one) for name, one in proven(origin.state().read_bytes())["objects"].items()}
+        return {name: _Copied(**one) for name, one in proven(origin.state.read_bytes())["objects"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

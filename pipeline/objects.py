@@ -7,15 +7,17 @@ come from the usual environment variables of AWS; none of them is ever part of a
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from stages.errors import ConfigError, InputError, LockedError, ResourceError, StorageError
+from stages.errors import ArtefactError, ConfigError, InputError, LockedError, ResourceError, StorageError
 
 SCHEME = "s3://"
 
@@ -139,6 +141,32 @@ class Objects:
         with self._asking(name):
             obstore.put(self._store, self._key(name), iter(pieces), chunk_size=CHUNK, max_concurrency=STREAMS)
 
+    def send(self, name: str, path: Path, expected: str) -> None:
+        """Writes a file, unless its sha256 is another by now: ArtefactError."""
+
+        def pieces() -> Iterator[bytes]:
+            seen = hashlib.sha256()
+            with path.open("rb") as file:
+                while piece := file.read(CHUNK):
+                    seen.update(piece)
+                    yield piece
+            if seen.hexdigest() != expected:
+                raise damaged(
+                    str(path), seen.hexdigest(), expected, f"remove {path.parent} so that the stage runs again"
+                )
+
+        if path.stat().st_size <= CHUNK:
+            self.put(name, b"".join(pieces()))
+        else:
+            self.put_large(name, pieces())
+
+    def remove(self, name: str) -> None:
+        """Removes an object; it may be absent."""
+        import obstore
+
+        with self._asking(name), suppress(FileNotFoundError):
+            obstore.delete(self._store, self._key(name))
+
     def listed(self, below: str = "") -> Iterator[Found]:
         """The objects in a folder of the place and further below, or in the place itself."""
         import obstore
@@ -180,8 +208,7 @@ class Objects:
                 "another process has changed it meanwhile", where=where, try_="the same command again"
             ) from None
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            mend = "look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, and at what they may do in this bucket"
-            raise StorageError("the store refuses access", where=where, got=_code(error), try_=mend) from None
+            raise self._refused(error, where) from None
         except exceptions.NotSupportedError as error:
             raise StorageError(
                 "the store lacks conditional writes, which keep two pushes apart", where=where, got=_said(error)
@@ -193,6 +220,10 @@ class Objects:
             _refuse_bucket(error, self.place)
             raise self._failed(error, where) from None
 
+    def _refused(self, error: Exception, where: str) -> StorageError:
+        mend = "look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, and at what they may do in this bucket"
+        return StorageError("the store refuses access", where=where, got=_code(error), try_=mend)
+
     def _failed(self, error: Exception, where: str) -> StorageError:
         said = _said(error)
         if not any(os.environ.get(name) for name in CREDENTIALS) and (
@@ -202,6 +233,8 @@ class Objects:
                 "there are no credentials for the store", where=where, got="no AWS_ACCESS_KEY_ID, and the machine has no role",
                 try_="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_SKIP_SIGNATURE=true for a public bucket",
             )  # fmt: skip
+        if any(f"status code: {status}" in said for status in (401, 403)):
+            return self._refused(error, where)
         if "error sending request" in said or "HTTP error" in said:
             at = self.endpoint or "Amazon S3"
             return StorageError(
@@ -213,6 +246,11 @@ class Objects:
         return StorageError(
             "the store refuses", where=where, got=said, try_="the same command goes on from what is there"
         )
+
+
+def damaged(where: str, got: str, expected: str, mend: str) -> ArtefactError:
+    """A file or an object that is not what it should be."""
+    return ArtefactError("a file is damaged", where=where, got=f"sha256 {got}, not {expected}", try_=mend)
 
 
 def objects(url: str, endpoint: str | None = None) -> Objects:

@@ -13,8 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,8 @@ from pathlib import Path
 from pipeline import room
 from pipeline.fingerprint import sha256
 from pipeline.manifest import Manifest, Stored, parsed, prove, proven, spelled
-from pipeline.objects import ABSENT, CHUNK, Objects, is_plain
-from pipeline.progress import LOG, bar
+from pipeline.objects import ABSENT, Objects, damaged, is_plain
+from pipeline.progress import LOG, at_once
 from pipeline.store import Building, Workspace, commit, commit_json, link
 from pipeline.verify import MANIFEST, RUN, results
 from stages.errors import ArtefactError, InputError
@@ -37,9 +36,6 @@ LABELS = "labels.jsonl"
 """What a person has labelled; it goes along with the results."""
 
 FORMAT = 1
-
-AT_ONCE = 4
-"""Objects that are under way at once."""
 
 RESULT = re.compile(r"(round-\d\d/)?[a-z]+")
 
@@ -113,7 +109,7 @@ def push(workspace: Workspace, objects: Objects, *, replace: bool = False, anew:
     there = {} if anew else {one.name.rpartition("/")[2]: one.bytes for one in objects.listed("objects")}
     todo = {one.sha256: path for path, one in files if there.get(one.sha256) != one.bytes}
     sizes = {one.sha256: one.bytes for _, one in files}
-    _each("push", [partial(_send, objects, path, sha) for sha, path in todo.items()])  # type: ignore[misc]
+    at_once("push", [partial(objects.send, f"objects/{sha}", path, sha) for sha, path in todo.items()])  # type: ignore[misc]
     if found is None or found[0] != head.data():
         _remember(workspace, objects, [before, head])
         objects.put(HEAD, head.data(), found[1] if found else ABSENT)
@@ -218,41 +214,6 @@ def _remember(workspace: Workspace, objects: Objects, heads: list[Head]) -> None
     )
 
 
-def _each(says: str, work: list[Callable[[], None]]) -> None:
-    """Does it all, some at once. The first error ends it, as soon as what is under way has ended."""
-    with ThreadPoolExecutor(AT_ONCE) as pool, bar(says, len(work)) as shown:
-        try:
-            for done in as_completed([pool.submit(one) for one in work]):
-                done.result()
-                shown.advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _send(objects: Objects, path: Path, expected: str) -> None:
-    """Writes a file under its hash, unless it has another by now."""
-
-    def pieces() -> Iterator[bytes]:
-        seen = hashlib.sha256()
-        with path.open("rb") as file:
-            while piece := file.read(CHUNK):
-                seen.update(piece)
-                yield piece
-        if seen.hexdigest() != expected:
-            raise _damaged(path, seen.hexdigest(), expected, f"remove {path.parent} so that the stage runs again")
-
-    name = f"objects/{expected}"
-    if path.stat().st_size <= CHUNK:
-        objects.put(name, b"".join(pieces()))
-    else:
-        objects.put_large(name, pieces())
-
-
-def _damaged(where: object, got: str, expected: str, mend: str) -> ArtefactError:
-    return ArtefactError("a file is damaged", where=str(where), got=f"sha256 {got}, not {expected}", try_=mend)
-
-
 def _pieces(objects: Objects, one: Stored) -> Iterator[bytes]:
     """An object's bytes; raises ArtefactError at the end where they are not what they should be."""
     name, seen, mend = f"objects/{one.sha256}", hashlib.sha256(), "hardrock push --anew, from a workspace that is whole"
@@ -265,7 +226,7 @@ def _pieces(objects: Objects, one: Stored) -> Iterator[bytes]:
             "an object is missing", where=objects.where(name), got=f"it holds {one.file}", try_=mend
         ) from None
     if seen.hexdigest() != one.sha256:
-        raise _damaged(f"{objects.where(name)}, which holds {one.file}", seen.hexdigest(), one.sha256, mend)
+        raise damaged(f"{objects.where(name)}, which holds {one.file}", seen.hexdigest(), one.sha256, mend)
 
 
 def _small(objects: Objects, one: Stored) -> bytes:
@@ -291,7 +252,7 @@ def _fetch(
     size = sum(one.bytes for one in todo)
     room.check(f"pull of {name}", workspace.root, size + room.FIXED)
     LOG.info("%s: %d of %d files, %s", name, len(todo), len(wanted), room.human(size))
-    _each(name, [partial(_receive, objects, folder, one) for one in todo])  # type: ignore[misc]
+    at_once(name, [partial(_receive, objects, folder, one) for one in todo])  # type: ignore[misc]
     for file in (RUN, MANIFEST):  # the manifest last
         commit(folder / file, lambda path, file=file: path.write_bytes(data[file]))  # type: ignore[misc]
     workspace.swap(name)

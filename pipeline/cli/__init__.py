@@ -117,6 +117,13 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+ENDPOINT = click.option(
+    "--endpoint",
+    metavar="URL",
+    help="Of an object store that is not Amazon's: http://127.0.0.1:9000. Default: AWS_ENDPOINT_URL.",
+)
+
+
 def main() -> None:
     """Runs the command line and ends with the exit code of the error, as stages/errors.py lists them."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

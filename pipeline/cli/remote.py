@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli import options
+from pipeline.cli import ENDPOINT, options
 from pipeline.cli.session import configuration_path, workspace_path
 from pipeline.lock import locked, without_workers
 from pipeline.objects import objects
@@ -15,12 +15,6 @@ from pipeline.progress import LOG, start_logging
 from pipeline.remote import Moved, pull, push
 from pipeline.room import human
 from pipeline.store import Workspace
-
-ENDPOINT = click.option(
-    "--endpoint",
-    metavar="URL",
-    help="Of a store that is not Amazon's: http://127.0.0.1:9000. Default: AWS_ENDPOINT_URL.",
-)
 
 
 @click.command("push")

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0
 """Seconds that are waited for what takes a few on an idle machine: long, since a machine that others use too is slow."""
 
+TRIES = 5
+"""Starts of a node."""
+
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": str(ROOT),
@@ -133,6 +136,12 @@ class Node:
             env=ENVIRONMENT, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder,
         )  # fmt: skip
 
+    def said(self) -> str:
+        return Path(self.log.name).read_text(errors="replace")
+
+    def runs(self) -> bool:
+        return "Ray runtime started" in self.said()
+
     def workers(self) -> list[int]:
         """Processes of actors of ours."""
         return [one.pid for one in below(self.process.pid) if one.command.startswith("ray::Worker")]
@@ -157,25 +166,27 @@ class Cluster:
         self.counter: subprocess.Popen[str] | None = None
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self.head = Node(
-            self.folder, "--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}"
+        self.head = self._begin(
+            "--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}"
         )
-        self.sweeper.watch(self.head.process.pid)
-        assert wait_until(self._answers, PATIENCE, 0.1), "the head does not start"
         self.second = self.join()
 
     def join(self) -> Node:
         """A second node, once it counts."""
-        self.second = Node(self.folder, f"--address={self.address}")
-        self.sweeper.watch(self.second.process.pid)
-        assert wait_until(lambda: len(below(self.second.process.pid)) > 2 and self._cpus() == 2, PATIENCE, 0.3), (
-            "the second node does not join"
-        )
+        self.second = self._begin(f"--address={self.address}")
+        assert wait_until(lambda: self._cpus() == 2, PATIENCE, 0.3), "the second node does not join"
         return self.second
 
-    def _answers(self) -> bool:
-        with socket.socket() as asked:
-            return asked.connect_ex(("127.0.0.1", self.port)) == 0
+    def _begin(self, *arguments: str) -> Node:
+        """A node that runs. Ray gives itself 30 seconds to start one, which a busy machine may not keep: then once more."""
+        for _ in range(TRIES):
+            node = Node(self.folder, *arguments)
+            self.sweeper.watch(node.process.pid)
+            wait_until(lambda: node.runs() or node.process.poll() is not None, PATIENCE, 0.1)  # noqa: B023
+            if node.process.poll() is None:
+                return node
+            node.kill()
+        raise AssertionError(f"a node does not start: {node.said()[-2000:]}")
 
     def _cpus(self) -> int:
         """CPUs of the nodes that are there, from a process that stays: to begin one takes seconds of a processor."""
