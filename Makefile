@@ -14,7 +14,7 @@ export HARDROCK_ENGINE := $(ENGINE)
 STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate guard report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports lint bench bench-mining bench-train bench-ingest sql clean test-ray
+.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports lint bench bench-mining bench-train bench-ingest bench-scale sql clean test-ray
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -99,6 +99,9 @@ bench-mining: setup ## mining against its peers, side by side; BENCH="--queries 
 
 bench-ingest: setup ## a corpus of ROWS rows goes in under a memory limit; ROWS=1000000
 	@$(BIN)/python -m benchmarks.ingest --rows $(or $(ROWS),1000000)
+
+bench-scale: setup ## a corpus of ROWS rows from raw text to exports under a memory limit; ROWS=2000000 BENCH="--limit 6"
+	@$(BIN)/python -m benchmarks.scale --rows $(or $(ROWS),2000000) $(BENCH)
 
 bench-train: setup ## training against sentence-transformers' trainer, side by side; BENCH="--steps 20 --batch 64"
 	@$(BIN)/python -m benchmarks.training $(BENCH)

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from pipeline import config, inputs
 from pipeline.inputs import Origin, bring
 from pipeline.lock import reading
 from pipeline.objects import ChangedError, Objects
-from pipeline.store import Workspace
 from stages.errors import ConfigError, InputError, LockedError
-from tests.e2e.conftest import CONFIG, write_beir
-from tests.pipeline.test_remote import SECRET, content, names
-from tests.s3 import s3, server  # noqa: F401
-
-ROOT = Path(__file__).parents[2]
+from tests.e2e.conftest import CONFIG
 
 
 @pytest.fixture
@@ -150,49 +138,3 @@ def test_every_path_of_a_configuration_can_lie_in_a_store(tmp_path):
         config.load(path)
     with pytest.raises(ConfigError, match="not a place"):
         config.load(path, ['ingest.dataset.path="s3://"'], workspace=tmp_path / "ws")
-
-
-def hardrock(folder: Path, given, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **given.environment},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert SECRET not in done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-@pytest.mark.slow
-def test_from_inputs_in_a_store_to_exports_in_it(s3, tmp_path):  # noqa: F811
-    """The bytes are those of a run on local files, and the manifests too: where the input lies is no part of a result."""
-    write_beir(tmp_path / "beir")
-    (tmp_path / "hardrock.toml").write_text(CONFIG)
-    text = CONFIG.replace('path = "beir"', 'path = "s3://bucket/in/beir"')
-    (tmp_path / "store.toml").write_text(text)
-    place = s3.at("in/beir")
-    for path in (p for p in (tmp_path / "beir").rglob("*") if p.is_file()):
-        place.put(path.relative_to(tmp_path / "beir").as_posix(), path.read_bytes())
-    hardrock(tmp_path, s3, "export", "--workspace", "local")
-    out = ("export", "--workspace", "ws", "--config", "store.toml", "--out", "s3://bucket/out")
-    said = hardrock(tmp_path, s3, *out)
-    assert "s3://bucket/in/beir: 5 of 5 objects" in said
-    assert results(tmp_path / "ws") == results(tmp_path / "local")
-    exported = tmp_path / "local/round-00/export/exports"
-    expected = {p.relative_to(exported).as_posix(): p.read_bytes() for p in exported.rglob("*") if p.is_file()}
-    assert {name: s3.at("out").get(name)[0] for name in names(s3.at("out"))} == expected
-    hardrock(tmp_path, s3, "push", "s3://bucket/ws", "--workspace", "ws", "--config", "store.toml")
-    hardrock(tmp_path, s3, "pull", "s3://bucket/ws", "--workspace", "elsewhere", "--config", "store.toml")
-    assert results(tmp_path / "elsewhere") == results(tmp_path / "ws")
-    said = hardrock(tmp_path, s3, *(name if name != "ws" else "elsewhere" for name in out))
-    assert "all fresh" in said
-    assert "is there already" in said
-    kept = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()]
-    assert not any(SECRET.encode() in data for data in kept)
-    configuration = json.loads((tmp_path / "ws/ingest/manifest.json").read_bytes())["identity"]
-    assert "s3://" not in json.dumps(configuration)
-    shutil.rmtree(tmp_path / "ws")
-
-
-def results(root: Path) -> dict[str, bytes]:
-    assert Workspace(root).manifest("round-00/export") is not None
-    return {name: data for name, data in content(root).items() if not name.endswith(("run.json", "catalog.duckdb"))}
