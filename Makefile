@@ -77,7 +77,7 @@ test-faults: setup ## thousands of kills, damages and refusals of the disk; SEED
 	@FAULTS_SEED=$(SEED) FAULTS_CONFIGURATION=$(FAULTS) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -s tests/faults
 
 test-ray: setup ## a two-node Ray on this machine, killed at many points; needs the extra `ray`
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m ray -s tests/ray
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m ray -o faulthandler_timeout=0 -s tests/ray
 
 fuzz: setup ## changed inputs for every reader of a data set; SECONDS=60 SEED=2 READERS="beir trec"
 	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) FUZZ_READERS="$(READERS)" $(BIN)/python -m pytest -m fuzz -s tests/fuzz

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds that are waited for what takes a few on an idle machine: long, since a machine that others use too is slow."""
 
 TRIES = 5

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -51,8 +52,7 @@ class Bench:
 
     def before(self, stage: str) -> Path:
         """A new workspace as it is before a stage."""
-        place = self.folder / "ws"
-        shutil.rmtree(place, ignore_errors=True)
+        place = Path(tempfile.mkdtemp(prefix="ws-", dir=self.folder)) / "ws"
         shutil.copytree(self.folder / f"before-{stage}", place)
         return place
 
@@ -65,7 +65,12 @@ class Bench:
 
     def end(self, process: subprocess.Popen[str]) -> str:
         """What a run said that must end well."""
-        said = process.communicate(timeout=PATIENCE)[1]
+        try:
+            said = process.communicate(timeout=PATIENCE)[1]
+        except subprocess.TimeoutExpired:  # it must not work on beside the next test
+            process.kill()
+            process.communicate()
+            raise
         assert process.returncode == 0, said
         assert "Traceback" not in said
         return said
