@@ -14,7 +14,7 @@ export HARDROCK_ENGINE := $(ENGINE)
 STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate guard report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports lint bench bench-mining bench-train bench-ingest bench-embed sql clean test-ray
+.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports lint bench bench-mining bench-train bench-ingest bench-embed bench-scale sql clean test-ray
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -77,7 +77,7 @@ test-faults: setup ## thousands of kills, damages and refusals of the disk; SEED
 	@FAULTS_SEED=$(SEED) FAULTS_CONFIGURATION=$(FAULTS) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -s tests/faults
 
 test-ray: setup ## a two-node Ray on this machine, killed at many points; needs the extra `ray`
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m ray -s tests/ray
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m ray -o faulthandler_timeout=0 -s tests/ray
 
 fuzz: setup ## changed inputs for every reader of a data set; SECONDS=60 SEED=2 READERS="beir trec"
 	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) FUZZ_READERS="$(READERS)" $(BIN)/python -m pytest -m fuzz -s tests/fuzz
@@ -99,6 +99,9 @@ bench-mining: setup ## mining against its peers, side by side; BENCH="--queries 
 
 bench-ingest: setup ## a corpus of ROWS rows goes in under a memory limit; ROWS=1000000
 	@$(BIN)/python -m benchmarks.ingest --rows $(or $(ROWS),1000000)
+
+bench-scale: setup ## a corpus of ROWS rows from raw text to exports under a memory limit; ROWS=2000000 BENCH="--limit 6"
+	@$(BIN)/python -m benchmarks.scale --rows $(or $(ROWS),2000000) $(BENCH)
 
 bench-embed: setup ## embedding against sentence-transformers, side by side; BENCH="--device cuda --file texts.txt"
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.embed $(BENCH)

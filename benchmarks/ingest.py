@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 from benchmarks.hardware import describe
 
@@ -36,33 +38,53 @@ path = "beir"
 PACE = 0.2  # seconds between two looks at the process
 
 
-def generate(folder: Path, rows: int) -> int:
-    """A BEIR folder with `rows` documents of about 60 words, as `corpus.jsonl.gz`; returns the bytes before packing."""
+def generate(folder: Path, rows: int, queries: int = 1_000) -> int:
+    """A BEIR folder with `rows` documents of about 60 words, as `corpus.jsonl.gz`; returns the bytes before packing.
+
+    A query is half the words of its one positive; many documents share a half of their text.
+    """
     chance, size = random.Random(13), 0
     bodies = [
-        " ".join(chance.choices(WORDS, k=60)) for _ in range(4_096)
+        " ".join(chance.choices(WORDS, k=30)) for _ in range(4_096)
     ]  # the number in front makes each text its own
     (folder / "qrels").mkdir(parents=True)
     with gzip.open(folder / "corpus.jsonl.gz", "wt", encoding="utf-8", compresslevel=1) as file:
         for i in range(rows):
             number = i - 500 if i % 1_000 == 999 else i
-            text = f"{number} " + bodies[i % 4_096] + (" \u00e9\u4e2d" if i % 10 == 0 else "")
+            text = f"{number} {_body(bodies, i)}" + (" \u00e9\u4e2d" if i % 10 == 0 else "")
             if number != i:
                 text = f"{number} the same"
             line = json.dumps({"_id": f"doc-{i}", "title": f"title {i % 97}", "text": text}, ensure_ascii=False) + "\n"
             size += file.write(line)
-    asked = range(0, rows, max(rows // 1_000, 1))
+    asked = range(0, rows, max(rows // queries, 1))
     with (folder / "queries.jsonl").open("w") as file:
-        file.writelines(json.dumps({"_id": f"q{i}", "text": f"question {i}"}) + "\n" for i in asked)
+        for i in asked:
+            file.write(json.dumps({"_id": f"q{i}", "text": f"{i} {' '.join(_body(bodies, i).split()[::2])}"}) + "\n")
     with (folder / "qrels/train.tsv").open("w") as file:
         file.writelines(["query-id\tcorpus-id\tscore\n", *(f"q{i}\tdoc-{i}\t1\n" for i in asked)])
     return size
 
 
-def watched(command: list[str], folder: Path, limit: float) -> tuple[int, float, float, float]:
-    """Runs a command; returns its exit status, peak resident memory (GiB), wall and CPU seconds. Kills it above the limit."""
+def _body(halves: Sequence[str], number: int) -> str:
+    """A pair of halves; the same pair comes again after 4,096 × 4,093 documents."""
+    return f"{halves[number % 4_096]} {halves[number % 4_093]}"
+
+
+def watched(
+    command: list[str],
+    folder: Path,
+    limit: float,
+    look: Callable[[int], None] | None = None,
+    log: IO[bytes] | None = None,
+) -> tuple[int, float, float, float]:
+    """Runs a command; returns its exit status, peak resident memory (GiB), wall and CPU seconds. Kills it above the limit.
+
+    `look` is called with its id again and again while it runs; `log` takes what it says.
+    """
     start = time.perf_counter()
-    with subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": os.getcwd()}) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env={**os.environ, "PYTHONPATH": os.getcwd()}, stdout=log, stderr=log
+    ) as process:
         status, peak, used = 0, 0.0, None
         while used is None:
             done, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -70,6 +92,8 @@ def watched(command: list[str], folder: Path, limit: float) -> tuple[int, float,
                 used, process.returncode = usage, os.waitstatus_to_exitcode(status)
                 break
             peak = max(peak, resident(process.pid))
+            if look:
+                look(process.pid)
             if peak > limit:
                 process.send_signal(signal.SIGKILL)
             time.sleep(PACE)

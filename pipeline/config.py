@@ -18,6 +18,8 @@ from typing import Any
 
 from pipeline import plan
 from pipeline.engines import EngineConfig
+from pipeline.inputs import Origin
+from pipeline.objects import SCHEME
 from stages.errors import ConfigError, suggestion
 from stages.settings import Settings, parse
 
@@ -38,16 +40,22 @@ MODELS = ("model", "tokenizer")
 
 @dataclass(frozen=True)
 class Configuration:
-    """The whole configuration: how many rounds train, and the model of each stage."""
+    """The whole configuration: how many rounds train, the model of each stage, and the inputs of it that lie in a store."""
 
     source: Path
     rounds: int
     stages: Mapping[str, Settings]
     engine: EngineConfig = field(default_factory=EngineConfig)
+    origins: Mapping[str, tuple[Origin, ...]] = field(default_factory=dict)
 
 
-def load(path: Path, overrides: Sequence[str] = (), limit: int | None = None) -> Configuration:
-    """Reads a configuration. `overrides` are `stage.key=value` with a TOML value; `limit` becomes ingest.limit and guard.limit."""
+def load(
+    path: Path, overrides: Sequence[str] = (), limit: int | None = None, workspace: Path | None = None
+) -> Configuration:
+    """Reads a configuration. `overrides` are `stage.key=value` with a TOML value; `limit` becomes ingest.limit and guard.limit.
+
+    Inputs that lie in an object store are copied into `workspace`, and only where there is one; the copies are made later.
+    """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -63,7 +71,7 @@ def load(path: Path, overrides: Sequence[str] = (), limit: int | None = None) ->
     if limit is not None:
         for stage in ("ingest", "guard"):
             tables.setdefault(stage, {})["limit"] = limit
-    return _build(tables, path.absolute())
+    return _build(tables, path.absolute(), workspace.absolute() if workspace else None)
 
 
 def _override(tables: dict[str, Any], override: str) -> None:
@@ -83,7 +91,7 @@ def _override(tables: dict[str, Any], override: str) -> None:
     table[last] = value
 
 
-def _build(tables: dict[str, Any], source: Path) -> Configuration:
+def _build(tables: dict[str, Any], source: Path, workspace: Path | None) -> Configuration:
     for name in tables:
         known = [*plan.STAGES, *SHARED, *SCALARS, ENGINE]
         if name not in known:
@@ -92,13 +100,15 @@ def _build(tables: dict[str, Any], source: Path) -> Configuration:
     if isinstance(rounds, bool) or not isinstance(rounds, int) or not 0 <= rounds <= 99:
         raise ConfigError("rounds is a whole number from 0 to 99", where=str(source), got=rounds)
     stages: dict[str, Settings] = {}
+    origins: dict[str, tuple[Origin, ...]] = {}
     for stage in plan.STAGES:
         table = tables.get(stage, {})
         if not isinstance(table, dict):
             raise ConfigError(f"{stage} is a table", where=str(source), got=table, try_=f"[{stage}]")
         shared = {key: tables[key] for key, users in SHARED.items() if stage in users and key in tables}
         try:
-            stages[stage] = parse(plan.spec(stage).config, _absolute({**shared, **table}, source.parent), stage)
+            given, origins[stage] = _fetched(_absolute({**shared, **table}, source.parent), workspace)
+            stages[stage] = parse(plan.spec(stage).config, given, stage)
         except ConfigError as error:
             error.where = error.where or str(source)
             raise
@@ -110,7 +120,7 @@ def _build(tables: dict[str, Any], source: Path) -> Configuration:
         engine = parse(EngineConfig, tables.get(ENGINE, {}), ENGINE)
     except (ConfigError, TypeError, ValueError) as error:
         raise ConfigError("engine is a table", where=str(source), got=error) from None
-    return Configuration(source, rounds, stages, engine)
+    return Configuration(source, rounds, stages, engine, origins)
 
 
 def _shown(value: Any) -> Any:
@@ -148,8 +158,30 @@ def _absolute(value: Any, folder: Path) -> Any:
         return value
     found = {}
     for key, inner in value.items():
-        is_path = isinstance(inner, str) and (
-            key in ("path", "labels") or (key in MODELS and (folder / inner).exists())
+        is_path = (
+            isinstance(inner, str)
+            and not inner.startswith(SCHEME)
+            and (key in ("path", "labels") or (key in MODELS and (folder / inner).exists()))
         )
         found[key] = str(folder / inner) if is_path else _absolute(inner, folder)
     return found
+
+
+def _fetched(value: Any, workspace: Path | None) -> tuple[Any, tuple[Origin, ...]]:
+    """The same value with the place of a copy for each `path` in an object store, and where the copies are from. Raises ConfigError."""
+    if isinstance(value, list):
+        pairs = [_fetched(inner, workspace) for inner in value]
+        return [inner for inner, _ in pairs], tuple(one for _, more in pairs for one in more)
+    if not isinstance(value, dict):
+        return value, ()
+    found, origins = {}, []
+    for key, inner in value.items():
+        if key == "path" and isinstance(inner, str) and inner.startswith(SCHEME):
+            if workspace is None:
+                raise ConfigError("an input in an object store needs a workspace for its copy", got=inner)
+            origins.append(Origin.of(inner, workspace))
+            found[key] = str(origins[-1].copy)
+        else:
+            found[key], more = _fetched(inner, workspace)
+            origins += more
+    return found, tuple(origins)

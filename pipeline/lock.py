@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -95,6 +95,29 @@ def claimed(path: Path, place: int) -> Iterator[None]:
 
 
 @contextmanager
+def reading(path: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Held by a process that reads what `path` stands for, with others that do. `with` what it gives, it may be changed.
+
+    That raises LockedError while another process reads.
+    """
+    with _open(path) as file:
+        _wait(file, fcntl.LOCK_SH, path, what="another process is about to replace it")
+
+        @contextmanager
+        def alone() -> Iterator[None]:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockedError(
+                    "another process reads what has to be replaced", where=str(path), try_="wait for it"
+                ) from None
+            yield
+            fcntl.flock(file, fcntl.LOCK_SH)
+
+        yield alone
+
+
+@contextmanager
 def _open(path: Path, make: bool = True) -> Iterator[int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -125,7 +148,13 @@ def _take(file: int, root: Path, kind: int) -> None:
         raise _refused(root / "lock", error) from error
 
 
-def _wait(file: int, kind: int, path: Path, place: int | None = None) -> None:
+def _wait(
+    file: int,
+    kind: int,
+    path: Path,
+    place: int | None = None,
+    what: str = "workers of another run are still at work in this workspace",
+) -> None:
     """Takes a whole file, or one byte of it, as soon as it is free. Raises LockedError after `WAIT` for a whole file."""
     until = time.monotonic() + WAIT
     while True:
@@ -138,9 +167,7 @@ def _wait(file: int, kind: int, path: Path, place: int | None = None) -> None:
         except BlockingIOError:
             if place is None and time.monotonic() > until:
                 raise LockedError(
-                    "workers of another run are still at work in this workspace",
-                    where=str(path),
-                    try_="wait for them, or end them: what they have finished is kept",
+                    what, where=str(path), try_="wait, or end what holds it: what was finished is kept"
                 ) from None
             time.sleep(0.02)
         except OSError as error:

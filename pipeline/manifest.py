@@ -126,13 +126,18 @@ def read(path: Path) -> Manifest | None:
         return None
     except OSError as error:
         raise StorageError(f"cannot read {path}", got=error.strerror or error, try_="mend the permissions") from error
+    return parsed(data, str(path), f"remove {path.parent} so that the stage runs again")
+
+
+def parsed(data: bytes, where: str, mend: str) -> Manifest:
+    """The manifest that is written in `data`. Raises ArtefactError when it is not a whole one, saying how to `mend` that."""
     try:
         found = json.loads(data)["format"]
         if isinstance(found, int) and 0 < found < FORMAT:
             raise ArtefactError(
                 f"the manifest is of format {found}, this version reads {FORMAT}",
-                where=str(path),
-                try_=f"use a new workspace, or remove {path.parent} so that the stage runs again",
+                where=where,
+                try_=f"use a new workspace, or {mend}",
             )
         value = proven(data)
         if value["format"] != FORMAT:
@@ -141,9 +146,4 @@ def read(path: Path) -> Manifest | None:
             raise ValueError("key and identity do not agree")
         return Manifest(value["identity"], value["key"], Record.from_json(value))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtefactError(
-            "the manifest is damaged",
-            where=str(path),
-            got=error,
-            try_=f"remove {path.parent} so that the stage runs again",
-        ) from None
+        raise ArtefactError("the manifest is damaged", where=where, got=error, try_=mend) from None

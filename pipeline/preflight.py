@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipeline import environment
 from pipeline.config import Configuration
+from pipeline.inputs import bring
 from stages import embed, encoding, ingest
 from stages.errors import HardrockError
 from stages.spec import WHOLE, Bar
@@ -291,6 +292,8 @@ def check(
 ) -> tuple[Data | None, list[Finding], dict[str, Any] | None]:
     """All of it. What the data set's own reading refuses is one finding among the others."""
     try:
+        for origin in configuration.origins.get("ingest", ()):
+            bring(origin)
         data = read(cast(ingest.IngestConfig, configuration.stages["ingest"]))
     except HardrockError as error:
         if error.exit_code != 3:

@@ -8,7 +8,8 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -87,6 +88,22 @@ def bar(says: str, total: int) -> Iterator[Bar]:
                 progress.advance(task, amount)
 
         yield _Bar()
+
+
+AT_ONCE = 4
+"""Pieces of work that wait for others, of a network, which are under way together."""
+
+
+def at_once(says: str, work: Sequence[Callable[[], None]]) -> None:
+    """Does it all, some at the same time. The first error ends it, as soon as what is under way has ended."""
+    with ThreadPoolExecutor(AT_ONCE) as pool, bar(says, len(work)) as shown:
+        try:
+            for done in as_completed([pool.submit(one) for one in work]):
+                done.result()
+                shown.advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 class _LogFile(logging.StreamHandler[TextIO]):

@@ -15,6 +15,7 @@ from pipeline.config import Configuration
 from pipeline.engines import local
 from pipeline.engines.task import Done, Task
 from pipeline.fingerprint import Identity, differences
+from pipeline.inputs import bring
 from pipeline.lock import without_workers
 from pipeline.manifest import Manifest, merge
 from pipeline.plan import Node
@@ -87,6 +88,8 @@ class Runner:
         for name, (source, output) in self.reads(node).items():
             manifest = self.workspace.manifest(source.name)
             prints[name] = manifest.fingerprint(output, with_facts=output in spec.facts_of) if manifest else ""
+        for origin in self.configuration.origins.get(node.stage, ()):
+            bring(origin)
         external = spec.external(config, inputs, self.device) if spec.external else {}
         return Identity(node.stage, spec.version, node.round, config.semantic(), prints, external)
 

@@ -113,7 +113,8 @@ def commit_json(path: Path, value: Any) -> None:
     commit(path, lambda temporary: _write_bytes(temporary, spelled(value)))
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where that cannot be: no file of a workspace is ever changed in its place."""
     try:
         os.link(source, target)
     except OSError:
@@ -192,7 +193,7 @@ class Workspace:
             make(building)
             for file in (*(stored.file for stored in manifest.record.stored()), "run.json"):
                 make((building / file).parent)
-                _link(source / file, building / file)
+                link(source / file, building / file)
             for place in [building, *(path for path in building.rglob("*") if path.is_dir())]:
                 sync(place)
         commit_json(building / "manifest.json", manifest.as_json())

@@ -31,9 +31,9 @@ class Fault:
 def faults(workspace: Workspace) -> tuple[int, int, list[Fault]]:
     """How many results and files were checked, and all that is wrong with them, in the order of their names."""
     found: list[Fault] = []
-    results = _results(workspace.root)
+    folders = results(workspace.root)
     files = 0
-    for folder in results:
+    for folder in folders:
         mend = f"remove {folder} so that the stage runs again"
         try:
             manifest = read(folder / MANIFEST)
@@ -46,10 +46,10 @@ def faults(workspace: Workspace) -> tuple[int, int, list[Fault]]:
             continue
         files += len(manifest.record.stored())
         found += [Fault(str(path), what, mend) for path, what in _wrong(folder, manifest)]
-    return len(results), files, found
+    return len(folders), files, found
 
 
-def _results(root: Path) -> list[Path]:
+def results(root: Path) -> list[Path]:
     """The folders that hold a result, or should: all below the workspace but hidden ones, the logs and comparisons."""
     places = [*root.glob("*"), *root.glob("round-*/*")]
     return sorted(

@@ -40,6 +40,8 @@ COMMANDS = {
     "status": ("pipeline.cli.look:status", "Say which stages are fresh or stale, and why."),
     "plan": ("pipeline.cli.look:plan", "List what a run would do."),
     "verify": ("pipeline.cli.verify:verify", "Check every file of the workspace against its sha256."),
+    "push": ("pipeline.cli.remote:push_", "Publish the results in an object store, all at once."),
+    "pull": ("pipeline.cli.remote:pull_", "Fetch results from an object store, checked."),
     "rounds": ("pipeline.cli.look:rounds", "Show what each round gained, cost elsewhere and mined anew."),
     "show": ("pipeline.cli.show:show", "Show one query: positives, candidates, verdicts."),
     "why": ("pipeline.cli.show:why", "Say why a document is, or is not, a negative of a query."),
@@ -113,6 +115,13 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     )):  # fmt: skip
         command = option(command)
     return command
+
+
+ENDPOINT = click.option(
+    "--endpoint",
+    metavar="URL",
+    help="Of an object store that is not Amazon's: http://127.0.0.1:9000. Default: AWS_ENDPOINT_URL.",
+)
 
 
 def main() -> None:

@@ -11,9 +11,11 @@ import click
 
 from pipeline import array, plan
 from pipeline.catalog import check
-from pipeline.cli import STAGES, options
+from pipeline.cli import ENDPOINT, STAGES, options
 from pipeline.cli.session import runner
+from pipeline.delivery import deliver
 from pipeline.lock import locked, without_workers
+from pipeline.objects import objects
 from pipeline.plan import Node
 from pipeline.progress import LOG, start_logging
 from pipeline.publish import catalog, refresh
@@ -153,8 +155,22 @@ def _verify(made: Runner, number: int) -> None:
 @click.option(
     "--verify", "check", is_flag=True, help="Load each target with its trainer's package and compare every row."
 )
+@click.option("--out", "out", metavar="s3://BUCKET/PREFIX",
+              help="Copy each target there as well, into a folder of its name. Its `export.json` comes last: with it, a target is whole. "
+              "What is there already is never replaced.")  # fmt: skip
+@ENDPOINT
 @click.argument("more", nargs=-1, metavar="[TARGET…]")
-def export(number: int, first: tuple[str, ...], more: tuple[str, ...], check: bool, **given: Any) -> None:
+def export(
+    number: int,
+    first: tuple[str, ...],
+    *,
+    more: tuple[str, ...],
+    check: bool,
+    out: str | None,
+    endpoint: str | None,
+    **given: Any,
+) -> None:
+    there = objects(out, endpoint) if out else None
     made = runner(**given)
     if first or more:
         _targets(made, (*first, *more))
@@ -169,6 +185,10 @@ def export(number: int, first: tuple[str, ...], more: tuple[str, ...], check: bo
     bring(made, choose)
     if check:
         _verify(made, number)
+    if there is not None:
+        with locked(made.workspace.root):
+            for name, says in deliver(made.workspace, Node("export", number).name, there).items():
+                LOG.info("%s/%s: %s", there.place, name, says)
 
 
 def __getattr__(name: str) -> click.Command:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.config import Configuration, load
 from pipeline.device import resolve
+from pipeline.objects import SCHEME
 from pipeline.runner import Runner
 from pipeline.store import Workspace
 from stages.errors import ConfigError
@@ -29,6 +30,10 @@ def configuration_path(given: str | None) -> Path:
 
 def workspace_path(given: str | None, configuration: Path, limit: int | None = None) -> Path:
     """The workspace: the folder that is given, else data/workspaces/ and the configuration's name, with a limit its own."""
+    if given and given.startswith(SCHEME):
+        raise ConfigError(
+            "a workspace is a folder", got=given, try_=f"hardrock pull {given}, and hardrock push afterwards"
+        )
     name = configuration.stem if limit is None else f"{configuration.stem}-limit-{limit}"
     return Path(given) if given else Path("data/workspaces") / name
 
@@ -45,7 +50,7 @@ def runner(
     """All of it from a command's options."""
     path = configuration_path(config)
     place = Workspace(workspace_path(workspace, path, limit))
-    return Runner(labelled(load(path, overrides, limit), place), place, resolve(device), ignore_space)
+    return Runner(labelled(load(path, overrides, limit, place.root), place), place, resolve(device), ignore_space)
 
 
 def labels_path(configuration: Configuration, workspace: Workspace) -> Path:

@@ -48,11 +48,13 @@ class Asked:
     @property
     def rounds(self) -> int:
         """Rounds of the user's own workspace."""
-        return Runner(config.load(self.source, self.overrides, self.limit), self.workspace, self.device).rounds
+        return Runner(
+            config.load(self.source, self.overrides, self.limit, self.workspace.root), self.workspace, self.device
+        ).rounds
 
     def runner(self, name: str, changes: Sequence[str]) -> Runner:
         """The configuration with changes, in a workspace of its own."""
-        loaded = config.load(self.source, (*self.overrides, *changes), self.limit)
+        loaded = config.load(self.source, (*self.overrides, *changes), self.limit, self.workspace.root)
         return Runner(loaded, Workspace(self.folder / name), self.device, self.ignore_space)
 
 
