@@ -83,8 +83,8 @@ class Join:
         """Candidates of queries of length 1, in one pass over the documents."""
         size, encoded = PACK[self.device], self.kernel.queries(unit)
         limit, span = self._limits(encoded, len(unit), fetch)
-        starts = range(0, len(unit), size)
-        finds = [_Found(unit[a : a + size], limit[a : a + size], self._pairs * size // len(unit)) for a in starts]
+        most = self._pairs * min(size, len(unit)) // len(unit)
+        finds = [_Found(unit[a : a + size], limit[a : a + size], most) for a in range(0, len(unit), size)]
         for start, documents in self._documents():
             wanted = [number for number, found in enumerate(finds) if not found.full]
             for number, pairs in self.kernel.above(documents, encoded, limit, span, wanted):
@@ -111,8 +111,8 @@ class Join:
                 np.dot(some, unit[q], out=rough[low:high])
         d = self.vectors.shape[1]
         longest = max(known.length for known in self._known.values())
-        error = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
-        error = error + np.abs(rough) * np.float32(2.0**-22)
+        summed = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
+        error = summed + np.abs(rough) * np.float32(2.0**-22)
         query = np.repeat(np.arange(len(unit)), np.diff(found.offsets))
         keep = _contenders(query, rough - error, rough + error, len(unit), k)
         least = np.maximum(found.least, rough - error)

@@ -126,7 +126,8 @@ def _floors(limit: np.ndarray, slack: np.ndarray) -> np.ndarray:
     """What a kernel's score must exceed: float32 (m,), rounded down."""
     exact = limit - slack
     floor = exact.astype(np.float32)
-    return np.where(floor > exact, np.nextafter(floor, np.float32(-np.inf)), floor)
+    floor[floor > exact] = np.nextafter(floor[floor > exact], np.float32(-np.inf))
+    return np.asarray(floor)
 
 
 def _packed(values: np.ndarray, device: str, padding: float) -> list[np.ndarray]:
