@@ -1,6 +1,7 @@
 """The exact join against FAISS IndexFlatIP: same vectors, same k, each run in a process of its own.
 
     python -m benchmarks.join --documents 100000 --queries 20000
+    python -m benchmarks.join --device cuda --methods faiss "exact auto" "exact bf16" "exact fp32"
 
 Rounds alternate between the methods. CPU seconds at one thread; the ratio is that of the medians. `proven` adds what makes
 the result exact in float64, ties included, to either method. Peak memory is that of the searching process, vectors included.
@@ -39,7 +40,7 @@ def vectors(place: Path, rows: int, dimensions: int, seed: int) -> None:
     out.flush()
 
 
-def measure(method: str, folder: Path, k: int) -> None:
+def measure(method: str, folder: Path, k: int, device: str) -> None:
     """Runs one method and prints its figures as JSON."""
     import numpy as np
 
@@ -52,7 +53,7 @@ def measure(method: str, folder: Path, k: int) -> None:
     if method.startswith("faiss"):
         searcher = Flat().build([corpus], *corpus.shape)
     else:
-        searcher = Exact(kernel=method.split()[1]).load(folder / "corpus.npy", *corpus.shape)
+        searcher = Exact(kernel=method.split()[1], device=device).load(folder / "corpus.npy", *corpus.shape)
         corpus = searcher.vectors  # mapped once
         kernel = searcher.kernel.name  # chosen before the clock starts
     cpu, wall, rows = time.process_time(), time.perf_counter(), []
@@ -84,12 +85,15 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="of the exact join; FAISS stays on the CPU"
+    )
     parser.add_argument("--methods", nargs="+", default=list(METHODS[:4]), choices=METHODS)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--measure", choices=METHODS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        measure(given.measure, given.folder, given.depth)
+        measure(given.measure, given.folder, given.depth, given.device)
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
@@ -104,7 +108,7 @@ def _table(given: argparse.Namespace, folder: Path) -> None:
     for _ in range(given.rounds):
         for method in given.methods:
             command = [sys.executable, "-m", "benchmarks.join", "--measure", method]
-            command += ["--folder", str(folder), "--depth", str(given.depth)]
+            command += ["--folder", str(folder), "--depth", str(given.depth), "--device", given.device]
             done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
             figures[method].append(json.loads(done.stdout))
     middle = {

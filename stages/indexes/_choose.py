@@ -13,7 +13,8 @@ from stages.indexes._kernels import PACK, Bf16, Dense, Int8, Kernel, bound
 
 _MORE = {"int8": 4e-7}
 """Seconds that a query costs more for each of its values by a wider bound, which leaves some 500 pairs more to be scored."""
-_ROUNDS = 6
+_TURNS, _LEAST = 24, 4
+_HOPELESS = 3.0  # times the best after `_LEAST` turns
 
 
 def choose(name: str, device: str, rows: int, dimensions: int) -> Kernel:
@@ -55,6 +56,7 @@ def passes(kernel: Kernel, dimensions: int) -> bool:
         return False
 
 
+@cache
 def _vectors(kind: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
     """Documents (300, d) and queries (37, d) of length 1: random, all values at the extremes, or few large ones."""
     random = np.random.default_rng(kind)
@@ -95,7 +97,8 @@ def _sound(kernel: Kernel, documents: np.ndarray, queries: np.ndarray) -> bool:
 def _seconds(kernels: list[Kernel], dimensions: int) -> dict[Kernel, float]:
     """Time for a pair of each kernel, of 1,024 documents and a pack of queries, where one pair in 500 is above the limit.
 
-    The kernels take turns and the shortest of their turns counts, so that others' work on the machine does not.
+    The kernels take turns and the shortest of their turns counts, so that others' work on the machine does not. One that is
+    far behind has no more turns.
     """
     count = PACK[kernels[0].device]
     random = np.random.default_rng(0)
@@ -103,10 +106,13 @@ def _seconds(kernels: list[Kernel], dimensions: int) -> dict[Kernel, float]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     limit, span = np.full(count, 2.9 / np.sqrt(dimensions)), np.array([0.2])
     ready = [(kernel, kernel.documents(vectors[:1024]), kernel.queries(vectors[1024:])) for kernel in kernels]
+    clock = time.process_time if kernels[0].device == "cpu" else time.perf_counter  # waiting for a core is no work
     best = dict.fromkeys(kernels, np.inf)
-    for _ in range(_ROUNDS):
+    for turn in range(_TURNS):
         for kernel, left, right in ready:
-            begun = time.perf_counter()
+            if turn >= _LEAST and best[kernel] > _HOPELESS * min(best.values()):
+                continue
+            begun = clock()
             deque(kernel.above(left, right, limit, span, [0]), maxlen=0)
-            best[kernel] = min(best[kernel], (time.perf_counter() - begun) / (1024 * count))
+            best[kernel] = min(best[kernel], (clock() - begun) / (1024 * count))
     return best

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +21,7 @@ from stages.indexes._choose import choose
 from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries
 from stages.search import GRID, Candidates, certified_search, euclidean
 
-_DOCUMENTS = {"cpu": 1_024, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
+_DOCUMENTS = {"cpu": 2_048, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
 _OVER = 2.0  # how many more documents than asked for a limit is meant to let through
 _SMALL = 4_096  # documents that are all looked at for the limits
 _RANK = 16  # the limit is this rank in the sample, or deeper: the fewer, the more chance decides
@@ -82,8 +83,8 @@ class Join:
         """Candidates of queries of length 1, in one pass over the documents."""
         size, encoded = PACK[self.device], self.kernel.queries(unit)
         limit, span = self._limits(encoded, len(unit), fetch)
-        starts = range(0, len(unit), size)
-        finds = [_Found(unit[a : a + size], limit[a : a + size], self._pairs * size // len(unit)) for a in starts]
+        most = self._pairs * min(size, len(unit)) // len(unit)
+        finds = [_Found(unit[a : a + size], limit[a : a + size], most) for a in range(0, len(unit), size)]
         for start, documents in self._documents():
             wanted = [number for number, found in enumerate(finds) if not found.full]
             for number, pairs in self.kernel.above(documents, encoded, limit, span, wanted):
@@ -110,23 +111,32 @@ class Join:
                 np.dot(some, unit[q], out=rough[low:high])
         d = self.vectors.shape[1]
         longest = max(known.length for known in self._known.values())
-        error = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
-        error = error + np.abs(rough) * np.float32(2.0**-22)
+        summed = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
+        error = summed + np.abs(rough) * np.float32(2.0**-22)
         query = np.repeat(np.arange(len(unit)), np.diff(found.offsets))
         keep = _contenders(query, rough - error, rough + error, len(unit), k)
         least = np.maximum(found.least, rough - error)
         return Candidates(_offsets(query[keep], len(unit)), found.rows[keep], least[keep], found.limits)
 
     def _documents(self) -> Iterator[tuple[int, Documents]]:
-        size = _DOCUMENTS[self.device]
+        size, keep = _DOCUMENTS[self.device], self._keeps
         for start in range(0, len(self.vectors), size):
             known = self._known.get(start)
             values = self.vectors[start : start + size]
             documents = self.kernel.documents(values, known)
             if known is None:
-                keep = self.kernel.name == "int8"  # a quarter of the vectors; other codes are made anew, which is cheap
                 self._known[start] = documents if keep else documents._replace(codes=None)
             yield start, documents
+
+    @cached_property
+    def _keeps(self) -> bool:
+        """Whether codes are kept from one search to the next. What a GPU has not kept is sent there again each time."""
+        import torch
+
+        if self.device == "cpu":
+            return self.kernel.name == "int8"  # a quarter of the vectors; other codes are made anew, which is cheap
+        bytes_a_value = 2 if self.kernel.name == "bf16" else 4
+        return bool(2 * bytes_a_value * self.vectors.size <= torch.cuda.mem_get_info()[0])
 
     def _limits(self, queries: Queries, count: int, fetch: int) -> tuple[np.ndarray, np.ndarray]:
         """What about twice `fetch` documents exceed, judging by a sample: float64 (count,); and how far scores of a pack go beyond."""

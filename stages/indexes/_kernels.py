@@ -126,7 +126,8 @@ def _floors(limit: np.ndarray, slack: np.ndarray) -> np.ndarray:
     """What a kernel's score must exceed: float32 (m,), rounded down."""
     exact = limit - slack
     floor = exact.astype(np.float32)
-    return np.where(floor > exact, np.nextafter(floor, np.float32(-np.inf)), floor)
+    floor[floor > exact] = np.nextafter(floor[floor > exact], np.float32(-np.inf))
+    return np.asarray(floor)
 
 
 def _packed(values: np.ndarray, device: str, padding: float) -> list[np.ndarray]:
@@ -145,7 +146,8 @@ def _encoded(
 
 
 def nonzero(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows and columns of what is not zero, in row order, and its bits; (n, m) of 1 or 2 bytes a value, m a multiple of 8.
+    """Rows and columns of what is not zero, in row order, and its bits; (n, m) of 1 or 2 bytes a value in main
+    memory, m a multiple of 8.
 
     Few values are not zero, so words of 8 bytes are looked at first.
     """
@@ -153,20 +155,26 @@ def nonzero(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     width = 8 // matrix.element_size()
     bits = matrix.reshape(-1).view(torch.uint8 if width == 8 else torch.int16)
-    if matrix.is_cpu:  # numpy compares twice as fast as torch
-        words = bits.view(torch.int64).numpy()
-        full = np.flatnonzero(np.not_equal(words, 0))
-        values = words.take(full).view(np.uint8 if width == 8 else np.int16)
-        inside = np.flatnonzero(np.not_equal(values, 0))
-        flat, values = full.take(inside // width) * width + inside % width, values.take(inside)
-    else:
-        found = torch.nonzero(bits.view(torch.int64)).view(-1)
-        candidates = bits.view(-1, width)[found].view(-1)
-        inner = torch.nonzero(candidates).view(-1)
-        flat = (found[torch.div(inner, width, rounding_mode="floor")] * width + inner % width).cpu().numpy()
-        values = candidates[inner].cpu().numpy()
+    words = bits.view(torch.int64).numpy()  # numpy compares twice as fast as torch
+    full = np.flatnonzero(np.not_equal(words, 0))
+    values = words.take(full).view(np.uint8 if width == 8 else np.int16)
+    inside = np.flatnonzero(np.not_equal(values, 0))
+    flat = full.take(inside // width) * width + inside % width
     row = flat // matrix.shape[1]
-    return row, flat - row * matrix.shape[1], values
+    return row, flat - row * matrix.shape[1], values.take(inside)
+
+
+def _over(scores: Any, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and columns of the scores, a tensor (n, m), above the floor of their column (m,), in row order, and these float32."""
+    import torch
+
+    if scores.is_cpu:  # numpy compares three times as fast
+        row, column, _ = nonzero(torch.from_numpy(np.greater(scores.numpy(), floor)).view(torch.uint8))
+        return row, column, scores.numpy()[row, column]
+    places = torch.nonzero(scores > torch.from_numpy(floor).to(scores.device))
+    values = scores[places[:, 0], places[:, 1]].float()
+    row, column = places.cpu().numpy().T
+    return row, column, values.cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -332,6 +340,8 @@ class Dense:
         return "fp32" if self.dtype == "float32" else "bf16"
 
     def documents(self, values: np.ndarray, known: Documents | None = None) -> Documents:
+        if known is not None and known.codes is not None:
+            return known
         exact, codes = self._codes(values)
         if known is not None:
             return known._replace(codes=codes)
@@ -368,21 +378,13 @@ class Dense:
     def above(
         self, documents: Documents, queries: Queries, limit: np.ndarray, span: np.ndarray, wanted: Iterable[int]
     ) -> Iterator[tuple[int, Pairs]]:
-        import torch
-
+        # Tensor cores cut off where others round, which doubles an error, and `bound` counts two roundings a value.
         off = bound(documents, queries, 2 * documents.codes.shape[1] + 16)
         if self.dtype != "float32":  # the product is rounded when it is stored
             off = off + 2.0**-8 * queries.length * (documents.length + documents.error)
         floors = _packed(_floors(limit, off), self.device, 1e38)
         for pack in wanted:
-            scores, floor = self.scores(documents, queries.packs[pack]), floors[pack]
-            if scores.is_cpu:  # numpy compares three times as fast
-                above = torch.from_numpy(np.greater(scores.numpy(), floor)).view(torch.uint8)
-            else:
-                above = (scores > torch.from_numpy(floor).to(self.device)).view(torch.uint8)
-            row, query, _ = nonzero(above)
-            picked = scores.reshape(-1)[torch.from_numpy(row * scores.shape[1] + query).to(scores.device)]
-            rough = picked.float().cpu().numpy()
+            row, query, rough = _over(self.scores(documents, queries.packs[pack]), floors[pack])
             error = (off[query + pack * PACK[self.device]] + np.abs(rough) * 2.0**-21).astype(np.float32)
             yield pack, Pairs(row, query, rough - error, rough + error)
 

@@ -170,14 +170,6 @@ def test_rounding_down_to_bfloat16() -> None:
     np.testing.assert_allclose(rounded, values, rtol=2**-7)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("kernel", ["auto", "bf16", "fp32"])
-def test_a_gpu_gives_the_same_result(kernel: str) -> None:
-    searcher = Exact(kernel=kernel, device="cuda").build([CORPUS], 6000, 24)
-    assert same(certified_search(searcher, QUERIES, CORPUS, 50, True), flat(CORPUS, QUERIES, 50))
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_missing_gpu_is_refused() -> None:
     with pytest.raises(ResourceError, match="CUDA"):
