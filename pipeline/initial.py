@@ -19,8 +19,7 @@ TEMPLATE = """# Made by `hardrock init --from {source}`. Every key has a default
 rounds = 1                          # trains once: round 0 is the untrained model, round 1 the trained one
 
 [encoder]                           # used by embed and by train
-name = "sentence_transformers"
-model = {encoder}   # a package, a folder, or a hub id
+{encoder}
 
 [ingest]
 on_bad_row = "fail"                 # or "quarantine": bad rows go into the table rejects
@@ -50,11 +49,7 @@ seed = 0
 [sample.sampler]
 name = "top"
 
-[export.targets.st_triplet]
-[export.targets.st_ntuple]
-negatives = 5
-[export.targets.flagembedding]
-
+{targets}
 [train]
 batch_size = 64
 learning_rate = 5e-5
@@ -62,6 +57,16 @@ learning_rate = 5e-5
 [evaluate]
 splits = ["test"]
 """
+TEXTS = ("name = \"sentence_transformers\"\nmodel = {}   # a package, a folder, or a hub id", """[export.targets.st_triplet]
+[export.targets.st_ntuple]
+negatives = 5
+[export.targets.flagembedding]
+""")  # fmt: skip
+PICTURES = (
+    'name = "two_tower"                  # trained from scratch; clip takes a hub id or a folder, see docs/image-data.md',
+    "# export: open_clip and webdataset by themselves, where there are pictures\n",
+)
+"""Tables of the encoder and of the targets of export, by what there is to encode."""
 MAPPED = {"anchor": "anchor", "positive": "positive", "negative": "negatives", "label": "label",
           "anchor_id": "anchor_id", "positive_id": "positive_id", "split": "split"}  # fmt: skip
 """What can be mapped to a column, and the field that it becomes."""
@@ -123,9 +128,13 @@ def configuration(found: Recognised, source: str, target: Path, encoder: str) ->
     dataset = "\n".join(f"{key} = {_value(value)}" for key, value in {"name": found.name, **fields}.items())
     told = [f"# Guessed: {line}" for line in found.guess.why] + [f"# Not sure: {line}" for line in found.unsure]
     told += [f"# Also possible: {line}" for line in found.others]
+    module = importlib.import_module(f"stages.datasets.{found.name}")
+    pictured = getattr(getattr(module, "".join(word.capitalize() for word in found.name.split("_"))), "pictured", False)
+    model, targets = PICTURES if pictured else TEXTS
     lines = "\n".join(line.replace("\n", " ") for line in told)
     shown = "".join(c if c.isprintable() else "?" for c in source)
-    return TEMPLATE.format(source=shown, told=_printable(lines), encoder=_value(encoder), dataset=dataset)
+    return TEMPLATE.format(source=shown, told=_printable(lines), encoder=model.replace("{}", _value(encoder)), dataset=dataset,
+                           targets=targets)  # fmt: skip
 
 
 def _printable(text: str) -> str:

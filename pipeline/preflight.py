@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,6 +57,9 @@ class Data:
     qrels: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))  # query row, document row, relevance
     sample: dict[str, list[str]] = field(default_factory=dict)
     characters: dict[str, int] = field(default_factory=dict)
+    pictures: dict[str, int] = field(default_factory=dict)  # rows of each table that are pictures
+    images: list[bytes] = field(default_factory=list)  # the first pictures, encoded
+    image_bytes: int = 0
 
 
 class _Context:
@@ -95,6 +99,9 @@ def read(config: ingest.IngestConfig) -> Data:
                 )
             elif name == "rejects":
                 _take_rejects(data, table)
+            elif name == "pictures":
+                data.images += table.column("image").slice(0, SAMPLE - len(data.images)).to_pylist()
+                data.image_bytes += table.column("image").nbytes
         data.counters.update(part.counters)
         data.facts.update(part.facts)
     data.documents, data.queries = (np.concatenate(hashes[name]) for name in ("corpus", "queries"))
@@ -104,6 +111,9 @@ def read(config: ingest.IngestConfig) -> Data:
 
 def _take_sample(data: Data, name: str, table: pa.Table) -> None:
     """Keeps the texts whose hashes are smallest: a uniform sample, and the same at every reading."""
+    there = table.column("picture")
+    data.pictures[name] = data.pictures.get(name, 0) + table.num_rows - there.null_count
+    table = table.filter(there.is_null())
     texts = table.column("text").to_pylist()
     if name == "corpus":
         texts = [join_title(title, text) for title, text in zip(table.column("title").to_pylist(), texts, strict=True)]
@@ -194,10 +204,13 @@ def estimate(data: Data, configuration: Configuration, device: str, place: Path)
     Seconds and bytes, rough: what exports, teachers and reports take is not in them.
     """
     config = cast(embed.EmbedConfig, configuration.stages["embed"])
+    found = {"picture" for count in data.pictures.values() if count} | {
+        "text" for texts in data.sample.values() if texts
+    }
+    encoding.refuse_kinds(config.encoder, frozenset(found))
     loaded = config.encoder.load(device, encoding.resolve(config.precision, device))
     seconds = {
-        name: _seconds_a_text(loaded, data.sample[name], role)
-        for name, role in (("corpus", "document"), ("queries", "query"))
+        name: _seconds_a_row(loaded, data, name, role) for name, role in (("corpus", "document"), ("queries", "query"))
     }
     documents, queries, wide = len(data.documents), len(data.queries), loaded.dimensions
     searched = int((data.splits == "train").sum())
@@ -213,14 +226,14 @@ def estimate(data: Data, configuration: Configuration, device: str, place: Path)
         "mine": (rounds + 1) * 2.0 * searched * documents * wide / _products_a_second(),
         "train": rounds * 3 * each * float(trained),  # a backward pass takes about twice a forward one
     }
-    disk = int((data.characters["corpus"] + data.characters["queries"]) * _FILE_SHARE)
+    disk = int((data.characters["corpus"] + data.characters["queries"]) * _FILE_SHARE) + data.image_bytes
     disk += (rounds + 1) * (vectors + 4 * wide * documents) + rounds * 2 * searched * min(
         depth, documents
     ) * _CANDIDATE_BYTES
     existing = next(p for p in (place.absolute(), *place.absolute().parents) if p.exists())
     memory = max(_OVERHEAD + _ID_BYTES * documents, environment.peak_memory() + 2 * vectors)
     return {
-        "sample": {name: len(data.sample[name]) for name in ("corpus", "queries")},
+        "sample": {name: len(data.sample[name]) or len(data.images) for name in ("corpus", "queries")},
         "texts_a_second": {name: round(1 / each_, 1) for name, each_ in seconds.items()},
         "seconds": {name: round(value, 1) for name, value in time_of.items()},
         "memory": memory,
@@ -230,11 +243,26 @@ def estimate(data: Data, configuration: Configuration, device: str, place: Path)
     }  # fmt: skip
 
 
-def _seconds_a_text(loaded: encoding.LoadedEncoder, texts: Sequence[str], role: str) -> float:
-    loaded.encode(texts[:8], role)  # the first call allocates
+def _seconds_a_row(loaded: encoding.LoadedEncoder, data: Data, name: str, role: str) -> float:
+    """Of a table's texts and pictures, as often as each is there."""
+    pictures, texts = (
+        data.pictures[name],
+        len(data.documents if name == "corpus" else data.queries) - data.pictures[name],
+    )
+    whole = 0.0
+    if texts:
+        whole += texts * _seconds(partial(loaded.encode, role=role), data.sample[name])
+    if pictures:
+        encode = cast(encoding.PictureEncoder, loaded).encode_pictures
+        whole += pictures * _seconds(partial(encode, role=role), data.images)
+    return whole / max(texts + pictures, 1)
+
+
+def _seconds(encode: Callable[[Any], Any], some: Sequence[Any]) -> float:
+    encode(some[:8])  # the first call allocates
     start = time.perf_counter()
-    loaded.encode(texts, role)
-    return (time.perf_counter() - start) / len(texts)
+    encode(some)
+    return (time.perf_counter() - start) / len(some)
 
 
 def _products_a_second() -> float:

@@ -25,6 +25,12 @@ def encoded(alias: str) -> str:
     return f"CASE WHEN {title} THEN {alias}.title || ' ' || {alias}.text ELSE {alias}.text END"
 
 
+def shown(alias: str, *, title: bool = True) -> str:
+    """SQL for what people see of a document or a query: its text, or that it is a picture, with its caption."""
+    text = encoded(alias) if title else f"{alias}.text"
+    return f"CASE WHEN {alias}.picture IS NULL THEN {text} ELSE trim('[picture] ' || {alias}.text) END"
+
+
 def judged(condition: str) -> str:
     """SQL for the judged rows that meet a condition, with ids, texts and the evidence in columns."""
     return f"""

@@ -137,7 +137,7 @@ def _flat(image: Image.Image, background: tuple[int, int, int]) -> tuple[Image.I
     if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
-        if alpha.getextrema()[0] < 255:
+        if alpha.tobytes().count(255) < image.width * image.height:
             under = Image.new("RGB", image.size, background)
             under.paste(image, mask=alpha)
             return under, changed or "transparent"

@@ -20,6 +20,7 @@ from stages.reports import browse, figures, findings, leaks, mining
 from stages.reports.browse import Browse
 from stages.reports.churn import Churn, churn
 from stages.reports.page import Data, Document, Example, Findings, Guard, Page, Pair, Round, Training, render
+from stages.reports.thumbnails import thumbnails
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
 
@@ -41,6 +42,12 @@ class ReportConfig(Settings):
     )
     suspects: int = Field(12, ge=0, description="Kept candidates nearest to their positive that are shown beside it.")
     hubs: int = Field(10, ge=0, description="Documents that most queries keep as negatives that are listed.")
+    thumbnail: int = Field(
+        64,
+        ge=0,
+        le=256,
+        description="Side of the pictures that are shown, in pixels, where there are some; 0 shows none. Each adds 2 kB.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the draw of queries. Another seed shows others.")
     configuration: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="What every other stage was configured with, by stage. Filled in by itself."
@@ -67,10 +74,10 @@ def versions(config: ReportConfig, inputs: Inputs, device: str) -> dict[str, str
 
 SPEC = Spec(
     name="report",
-    version=2,
+    version=3,
     config=ReportConfig,
-    facts_of=("judged", "corpus.faiss", "guard_metrics"),
-    inputs=("corpus", "queries", "qrels"),
+    facts_of=("judged", "corpus.faiss", "guard_metrics", "corpus"),
+    inputs=("corpus", "queries", "qrels", "pictures"),
     every_round=(
         *MINED,
         "deepened",
@@ -124,6 +131,7 @@ def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
         )
         for number, tables in by_round.items()
     ]
+    examples, found = _examples(config, inputs, by_round), _findings(config, inputs, by_round)
     return Page(
         title=config.title,
         data=_data(inputs),
@@ -133,12 +141,29 @@ def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
         comparisons=compared,
         rounds=rounds,
         churn=_churn(by_round),
-        examples=_examples(config, inputs, by_round),
-        findings=_findings(config, inputs, by_round),
+        examples=examples,
+        findings=found,
         browse=_browse(config, inputs, by_round),
         configuration=config.configuration,
         versions=versions(config, inputs, context.device),
+        thumbnails=_thumbnails(config, inputs["pictures"], examples, found, context),
+        attribution=str(inputs["corpus"].facts.get("attribution", "")),
     )
+
+
+def _thumbnails(
+    config: ReportConfig, pictures: Source, examples: Sequence[Example], found: Findings, context: Context
+) -> dict[int, str]:
+    """Of every picture that the page names, as far as they fit."""
+    if not pictures.rows or not config.thumbnail:
+        return {}
+    shown: list[Example | Pair | Document] = [*examples, *found.suspects, *(document for _, document in found.hubs)]
+    shown += [document for example in examples for document in example.documents.values()]
+    shown += [document for pair in found.suspects for document in (pair.positive, pair.candidate)]
+    made, beyond = thumbnails(pictures, (one.picture for one in shown if one.picture is not None), config.thumbnail)
+    if beyond:
+        context.log(f"report: {beyond:,} pictures are not shown, as the page would be too large")
+    return made
 
 
 def _all(by_round: Mapping[int, Mapping[str, Source]], *names: str) -> Iterator[Source]:
@@ -220,7 +245,7 @@ def _findings(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mappi
     documents = _documents(inputs["corpus"], rows, config.characters)
     queries = {
         row["row"]: row
-        for row in _take(inputs["queries"], ["row", "query_id", "text"], sorted(s.query_row for s in found))
+        for row in _take(inputs["queries"], ["row", "query_id", "text", "picture"], sorted(s.query_row for s in found))
     }
     pairs = [
         Pair(
@@ -229,6 +254,7 @@ def _findings(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mappi
             _shorten(queries[s.query_row]["text"], config.characters),
             documents[s.positive_row],
             documents[s.doc_row],
+            queries[s.query_row]["picture"],
         )
         for s in found
     ]
@@ -271,7 +297,9 @@ def _examples(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mappi
         {c.doc_row for sides in shown.values() for s in sides.values() for c in (*s.positives, *s.kept, *s.dropped)}
     )
     documents = _documents(inputs["corpus"], wanted, config.characters)
-    queries = {row["row"]: row for row in _take(inputs["queries"], ["row", "query_id", "text", "split"], rows)}
+    queries = {
+        row["row"]: row for row in _take(inputs["queries"], ["row", "query_id", "text", "split", "picture"], rows)
+    }
     return [
         Example(
             queries[row]["query_id"],
@@ -279,6 +307,7 @@ def _examples(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mappi
             queries[row]["split"],
             {number: sides[row] for number, sides in shown.items()},
             documents,
+            queries[row]["picture"],
         )
         for row in rows
     ]
@@ -286,8 +315,10 @@ def _examples(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mappi
 
 def _documents(corpus: Source, rows: Sequence[int], characters: int) -> dict[int, Document]:
     return {
-        row["row"]: Document(row["doc_id"], _shorten(row["title"] or "", characters), _shorten(row["text"], characters))
-        for row in _take(corpus, ["row", "doc_id", "title", "text"], rows)
+        row["row"]: Document(
+            row["doc_id"], _shorten(row["title"] or "", characters), _shorten(row["text"], characters), row["picture"]
+        )
+        for row in _take(corpus, ["row", "doc_id", "title", "text", "picture"], rows)
     }
 
 

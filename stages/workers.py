@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, TypeVar
 
 from stages.errors import ResourceError
@@ -31,7 +30,7 @@ def cores() -> int:
 
 
 class Workers:
-    """Processes that are spawned when there is enough to do, and end with this one. Use it as a context.
+    """Processes that are spawned when there is enough to do, and end with this one, or at `close`.
 
     `count` is their number; None is one a core, 0 does everything here. A process that is itself a worker may have no
     children, and does everything itself.
@@ -41,14 +40,6 @@ class Workers:
         inside = multiprocessing.current_process().daemon
         self._count = 0 if inside else cores() if count is None else count
         self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the processes. They start again when there is work."""
@@ -101,8 +92,8 @@ class Workers:
 @contextmanager
 def _bare_main() -> Iterator[None]:
     """A process that is spawned meanwhile does not run this one's main module again: nothing of it is needed there."""
-    main = vars(sys.modules["__main__"])
-    kept = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
+    main: dict[str, Any] = vars(sys.modules["__main__"])
+    kept: dict[str, Any] = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
     main["__spec__"] = None
     try:
         yield

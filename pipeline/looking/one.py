@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pipeline.views import encoded
+from pipeline.views import shown
 from stages.errors import ArtefactError, InputError
 
 Rows = list[dict[str, Any]]
@@ -49,7 +49,7 @@ def find_query(connection: Any, asked: str) -> Asked:
     """A query by its id, else by its text. Raises InputError with the closest ones."""
     need(connection, "queries", command="ingest")
     found = connection.execute(
-        "SELECT row, query_id, text, split FROM queries WHERE query_id = $asked OR text = $asked "
+        f"SELECT row, query_id, {shown('q', title=False)}, split FROM queries q WHERE query_id = $asked OR text = $asked "
         "ORDER BY query_id = $asked DESC, row LIMIT 1", {"asked": asked}
     ).fetchone()  # fmt: skip
     if found is not None:
@@ -65,7 +65,7 @@ def find_query(connection: Any, asked: str) -> Asked:
 def find_document(connection: Any, asked: str) -> Document:
     """A document by its id. Raises InputError with the closest ones."""
     found = connection.execute(
-        f"SELECT row, doc_id, {encoded('c')} FROM corpus c WHERE doc_id = $asked", {"asked": asked}
+        f"SELECT row, doc_id, {shown('c')} FROM corpus c WHERE doc_id = $asked", {"asked": asked}
     ).fetchone()
     if found is not None:
         return Document(*found)
@@ -79,7 +79,7 @@ def positives(connection: Any, query_row: int, number: int) -> Rows:
     """The query's positives in a round, best first."""
     return rows(
         connection,
-        f"SELECT c.doc_id, p.score, p.rank, {encoded('c')} AS text FROM positives p JOIN corpus c ON c.row = p.positive_row "
+        f"SELECT c.doc_id, p.score, p.rank, {shown('c')} AS text FROM positives p JOIN corpus c ON c.row = p.positive_row "
         "WHERE p.query_row = $row AND p.round = $round ORDER BY p.score DESC NULLS LAST, c.row",
         row=query_row,
         round=number,
@@ -91,7 +91,7 @@ def candidates(connection: Any, query_row: int, number: int, limit: int) -> Rows
     return rows(
         connection,
         "SELECT j.rank, j.score, j.verdict, c.doc_id, j.evidence.rule AS rule, j.evidence.value AS value, "
-        f'j.evidence.limit AS "limit", p.doc_id AS positive_id, j.positive_score, {encoded("c")} AS text '
+        f'j.evidence.limit AS "limit", p.doc_id AS positive_id, j.positive_score, {shown("c")} AS text '
         "FROM judged j JOIN corpus c ON c.row = j.doc_row LEFT JOIN corpus p ON p.row = j.positive_row "
         "WHERE j.query_row = $row AND j.round = $round ORDER BY j.rank, j.positive_row LIMIT $rows",
         row=query_row,

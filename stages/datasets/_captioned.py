@@ -52,6 +52,7 @@ class Captioned(Member):
     )
 
     column_names: ClassVar[Mapping[str, str]] = {}
+    pictured: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -103,14 +103,22 @@ def _keys(file: File) -> list[str]:
     return []
 
 
-def rows(file: File, wanted: Collection[str], typed: Collection[str] = ()) -> Iterator[Row | Fault]:
+def schema_of(file: File) -> pa.Schema:
+    """The columns and types of a Parquet or Arrow file. Raises InputError."""
+    with _columnar(file, str(kind_of(file.name, ALL_FORMATS))) as handle:
+        return handle.schema
+
+
+def rows(file: File, wanted: Collection[str], typed: Collection[str] = (), batch: int = 8192) -> Iterator[Row | Fault]:
     """The rows of a file; of a Parquet or Arrow file, the wanted columns alone, as strings but for those in `typed`.
+
+    Of a Parquet file `batch` rows are held at once.
 
     Raises InputError where the file cannot be read on, ConfigError for a column of another type.
     """
     kind = kind_of(file.name, ALL_FORMATS)
     if kind in ("parquet", "arrow"):
-        yield from _columnar_rows(file, kind, wanted, typed)
+        yield from _columnar_rows(file, kind, wanted, typed, batch)
     elif kind == "json":
         yield from elements(file)
     elif kind == "jsonl":
@@ -171,13 +179,13 @@ class _Columnar(NamedTuple):
 
 
 @contextmanager
-def _columnar(file: File, kind: str) -> Iterator[_Columnar]:
+def _columnar(file: File, kind: str, batch: int = 8192) -> Iterator[_Columnar]:
     """A Parquet file, or a stream of record batches as `save_to_disk` writes it."""
     with ExitStack() as stack:
         try:
             if kind == "parquet":
                 table = stack.enter_context(pq.ParquetFile(file.path))
-                found = _Columnar(table.schema_arrow, lambda names: table.iter_batches(batch_size=8192, columns=names))
+                found = _Columnar(table.schema_arrow, lambda names: table.iter_batches(batch_size=batch, columns=names))
             else:
                 stream = pa.ipc.open_stream(stack.enter_context(pa.OSFile(str(file.path))))
                 found = _Columnar(stream.schema, lambda names: (batch.select(names) for batch in stream))
@@ -191,16 +199,18 @@ def _columnar(file: File, kind: str) -> Iterator[_Columnar]:
         yield found
 
 
-def _columnar_rows(file: File, kind: str, wanted: Collection[str], typed: Collection[str]) -> Iterator[Row | Fault]:
-    with _columnar(file, kind) as handle:
+def _columnar_rows(
+    file: File, kind: str, wanted: Collection[str], typed: Collection[str], batch: int
+) -> Iterator[Row | Fault]:
+    with _columnar(file, kind, batch) as handle:
         names = [name for name in handle.schema.names if name in wanted]
         for name in names:
             if name not in typed:
                 _check_type(file, name, handle.schema.field(name).type)
         line = 0
         try:
-            for batch in handle.batches(names):
-                values = [_values(column) for column in batch.columns]
+            for some in handle.batches(names):
+                values = [_values(column) for column in some.columns]
                 for cells in zip(*values, strict=True):
                     line += 1
                     broken = next((n for n, cell in zip(names, cells, strict=True) if isinstance(cell, _Broken)), None)

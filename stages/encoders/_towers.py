@@ -39,7 +39,8 @@ class Small(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels from -1 to 1."""
-        return self.blocks(self.stem(pixels)).mean(dim=(2, 3))
+        features: Tensor = self.blocks(self.stem(pixels))
+        return features.mean(dim=(2, 3))
 
 
 class _Block(nn.Module):
@@ -69,7 +70,8 @@ class EfficientNetLite0(nn.Module):
                 _pad_by_size(module)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.net.extract_features(pixels).mean(dim=(2, 3))
+        features: Tensor = self.net.extract_features(pixels)
+        return features.mean(dim=(2, 3))
 
 
 def _pad_by_size(convolution: nn.Conv2d) -> None:
@@ -83,7 +85,7 @@ def _pad_by_size(convolution: nn.Conv2d) -> None:
 VISION = {"small": Small, "efficientnet_lite0": EfficientNetLite0}
 
 
-class Towers(InputModule):
+class Towers(InputModule):  # type: ignore[misc]  # the library has no types
     """The first module of a SentenceTransformer that takes pictures, and texts where it has a text tower.
 
     Pictures are PIL images, uint8 arrays (h, w, 3), or tensors (3, size, size): uint8, or float from 0 to 1 as augmentations make

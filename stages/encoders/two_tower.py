@@ -118,7 +118,9 @@ class TwoTower(Member):
         if saved is not None:
             towers.text_tower.load_state_dict(saved)
         if self.vision != "small":
-            towers.vision_tower.net.load_state_dict(pretrained(weights.locate(WEIGHTS)))
+            towers.vision_tower.net.load_state_dict(  # type: ignore[union-attr]
+                pretrained(weights.locate(WEIGHTS))
+            )
         model = SentenceTransformer(modules=[towers], device=device, prompts=self.prompts)
         return finished(model.float(), self.normalise)
 

@@ -90,7 +90,8 @@ class _Tars:
         if self._tar is None or self._count % self._most == 0:
             self._end()
             name = f"{len(self._sizes):05d}.tar"
-            self._tar, self._sizes[name] = tarfile.open(self._folder / name, "w", format=tarfile.USTAR_FORMAT), 0
+            self._tar = tarfile.open(self._folder / name, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+            self._sizes[name] = 0
         key = f"{self._count:09d}"
         self._file(f"{key}.{suffix}", data)
         if pair.caption.strip():

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -40,6 +40,8 @@ class Document:
     doc_id: str
     title: str
     text: str
+    picture: int | None = None
+    """Row in pictures."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Pair:
     query: str
     positive: Document
     candidate: Document
+    picture: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Example:
     split: str
     rounds: Mapping[int, Shown]
     documents: Mapping[int, Document]
+    picture: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,9 @@ class Page:
     browse: Browse | None
     configuration: Mapping[str, Mapping[str, Any]]
     versions: Mapping[str, str]
+    thumbnails: Mapping[int, str] = field(default_factory=dict)
+    """Data URIs by the row of the picture."""
+    attribution: str = ""
 
 
 def render(page: Page) -> str:

@@ -18,7 +18,7 @@ import pytest
 from stages.errors import ArtefactError
 from stages.exporters._common import Texts, _described
 from stages.exporters._verify import check
-from stages.registry import build, names
+from stages.registry import build
 from tests.export_world import TEXT_EXPORTERS, world
 from tests.support import source
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from stages.errors import ArtefactError, InputError, YieldError
 from stages.exporters._common import Texts
 from stages.exporters._verify import check
-from stages.registry import build, names
+from stages.registry import build
 from tests.export_world import TEXT_EXPORTERS, contents, corpus, ids, judgements, lines, queries, triplets, world
 from tests.support import source
 

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.errors import InputError, YieldError
-from stages.registry import names
 from tests.export_world import TEXT_EXPORTERS, corpus, lines, queries, triplets, world
 from tests.roundtrip.test_every_exporter import ROWS, exported
 from tests.support import source
