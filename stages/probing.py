@@ -55,10 +55,10 @@ def probe(known: np.ndarray, labels: np.ndarray, asked: np.ndarray, penalty: flo
         value = (
             torch.nn.functional.cross_entropy(inputs @ weights + bias, wanted) + penalty / 2 * weights.square().sum()
         )
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         scores = torch.from_numpy((asked - mean) / spread) @ weights + bias
     return np.asarray(scores.argmax(dim=1).numpy())

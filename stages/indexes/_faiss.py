@@ -53,8 +53,9 @@ class FaissPart:
 
 def _parameters(index: Any, chosen: Any) -> Any:
     """How to search the chosen documents of an index, and everything else as the index has it."""
-    import faiss
+    import faiss as library
 
+    faiss: Any = library  # its wrappers take keywords that its stubs do not know
     index = faiss.downcast_index(index)
     match index:
         case faiss.IndexRefine():

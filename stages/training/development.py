@@ -93,8 +93,8 @@ def development(
         log(f"on dev {len(queries)} queries are searched among {len(documents)} relevant documents and {wanted} others")
     documents = np.union1d(documents, others)
     sides = ((inputs["queries"], queries, prompts[0]), (inputs["corpus"], documents, prompts[1]))
-    wanted = np.unique(np.concatenate([pictures_of(source, rows) for source, rows, _ in sides]))
-    pictures = Album.store(inputs["pictures"], wanted, album) if len(wanted) else None
+    shown = np.unique(np.concatenate([pictures_of(source, rows) for source, rows, _ in sides]))
+    pictures = Album.store(inputs["pictures"], shown, album) if len(shown) else None
     asked, held = (texts_of(source, rows, prompt, pictures) for source, rows, prompt in sides)
     relevant: list[dict[int, int]] = [{} for _ in queries]
     places = np.searchsorted(documents, qrels["doc_row"].to_numpy())
