@@ -65,14 +65,13 @@ class PlainBar:
         self._done += amount
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
-            LOG.info(
-                "%s: %d of %d (%d%%)", self._says, self._done, self._total, 100 * self._done // max(self._total, 1)
-            )
+            of = f" of {self._total} ({100 * self._done // self._total}%)" if self._total else ""
+            LOG.info("%s: %d%s", self._says, self._done, of)
 
 
 @contextmanager
 def bar(says: str, total: int) -> Iterator[Bar]:
-    """A bar of `total` steps on standard error."""
+    """A bar of `total` steps on standard error; 0 where nobody knows how many there will be."""
     if not sys.stderr.isatty():
         yield PlainBar(says, total)
         return
@@ -81,7 +80,7 @@ def bar(says: str, total: int) -> Iterator[Bar]:
 
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(says, total=total)
+        task = progress.add_task(says, total=total or None)
 
         class _Bar:
             def advance(self, amount: int = 1) -> None:

@@ -88,7 +88,7 @@
     details.append(sides);
   };
 
-  const gap = (query) => Math.min(...query[4].map((c) => (c[3] === null || !c[3] || c[2] === null ? Infinity : (c[3] - c[2]) / Math.abs(c[3]))));
+  const gap = (query) => (query[8] === null ? Infinity : query[8]);
   const orders = { given: () => 0, gap, fewest: (q) => q[4].length + q[6][0], dropped: (q) => -(q[5].length + q[6][1]) };
   const text = data.queries.map((q) => `${q[0]} ${q[1]}`.toLowerCase());
   const deep = new Map();
@@ -113,7 +113,8 @@
       details.dataset.query = query[0];
       const summary = make("summary");
       summary.append(make("span", "asks", query[1]), make("span", "note", `${query[0]} · ${query[2]} · ${query[3].length} ${query[3].length === 1 ? "positive" : "positives"}, ` +
-        `${query[4].length + query[6][0]} kept, ${query[5].length + query[6][1]} dropped`));
+        `${query[4].length + query[6][0]} kept, ${query[5].length + query[6][1]} dropped` +
+        (query[7].length ? ` (${query[7].map(([verdict, count]) => `${data.verdicts[verdict]} ${count}`).join(", ")})` : "")));
       details.append(summary);
       details.addEventListener("toggle", () => { if (details.open) fill(details, query); });
       li.append(details);
@@ -130,7 +131,7 @@
     found = data.queries.map((_, i) => i).filter((i) => {
       const q = data.queries[i];
       if (verdict.value === "starved" && q[4].length) return false;
-      if (index >= 0 && !q[5].some((c) => c[4] === index)) return false;
+      if (index >= 0 && !q[7].some(([verdict]) => verdict === index)) return false;
       return wanted.every((w) => text[i].includes(w) || (documents.checked && whole(i).includes(w)));
     });
     const by = orders[order.value] || orders.given;

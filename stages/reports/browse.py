@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.reports.findings import gaps
 from stages.reports.mining import KEPT, distinct, key, whole_queries
 from stages.spec import Source
 
@@ -37,12 +38,12 @@ class Browse:
 
 
 Listed = dict[int, dict[str, Any]]
-"""By query: positives, kept and dropped as short lists, and how many more there are."""
+"""By query: positives, kept and dropped as short lists, how many more there are, how many of each verdict, the smallest gap."""
 
 
 def listed(tables: Mapping[str, Source], rows: Sequence[int], count: int) -> Listed:
     """Positives of these queries and their first `count` kept and dropped candidates, sampled ones before others, by rank."""
-    found: Listed = {row: {"p": [], "k": [], "d": [], "m": [0, 0]} for row in rows}
+    found: Listed = {row: {"p": [], "k": [], "d": [], "m": [0, 0], "v": {}, "g": None} for row in rows}
     wanted = pa.array(rows, pa.int32())
     for batch in tables["positives"].batches(["query_row", "positive_row", "score", "rank"]):
         for row in batch.filter(pc.is_in(batch.column("query_row"), wanted)).to_pylist():
@@ -54,6 +55,7 @@ def listed(tables: Mapping[str, Source], rows: Sequence[int], count: int) -> Lis
         near = table.filter(pc.is_in(table.column("query_row"), wanted))
         if near.num_rows:
             _first(near, sampled, count, found)
+            _whole(near, found)
     for each in found.values():
         each["p"].sort(key=lambda one: (one[1] == 0, one[1]))
     return found
@@ -78,6 +80,19 @@ def _first(table: pa.Table, sampled: np.ndarray, count: int, found: Listed) -> N
             found[row["query_row"]]["d"].append([*common, row["verdict"], *numbers])
     for one, size in zip(groups.tolist(), sizes.tolist(), strict=True):
         found[one // 2]["m"][1 - one % 2] = max(0, size - count)
+
+
+def _whole(table: pa.Table, found: Listed) -> None:
+    """Adds what is true of a query as a whole: how many were dropped for each reason, and the smallest gap of a kept one."""
+    verdict = table.column("verdict").cast(pa.string())
+    counted = pa.table({"query": table.column("query_row"), "verdict": verdict}).group_by(["query", "verdict"])
+    for row in sorted(counted.aggregate([([], "count_all")]).to_pylist(), key=lambda row: -row["count_all"]):
+        if row["verdict"] != KEPT:
+            found[row["query"]]["v"][row["verdict"]] = row["count_all"]
+    kept = table.filter(pc.equal(verdict, KEPT))
+    for query, gap in zip(kept.column("query_row").to_pylist(), gaps(kept).tolist(), strict=True):
+        if np.isfinite(gap) and (found[query]["g"] is None or gap < found[query]["g"]):
+            found[query]["g"] = _short(gap)
 
 
 def pack(
@@ -124,7 +139,9 @@ def _packed(
                 for c in one["d"]
             ],
         ]
-        listed.append([query["query_id"], cut(query["text"], characters), query["split"], *lists, one["m"]])
+        counts = [[verdicts.setdefault(name, len(verdicts)), count] for name, count in one["v"].items()]
+        head = [query["query_id"], cut(query["text"], characters), query["split"]]
+        listed.append([*head, *lists, one["m"], counts, one["g"]])
     texts = [[documents[row][0], *(cut(text, characters) for text in documents[row][1:])] for row in places]
     data = {"scale": scale, "verdicts": list(verdicts), "documents": texts, "queries": listed}
     said = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 WIDTH = 420
 """Units of a chart across. On a phone a unit is a little less than a pixel, so text stays legible."""
-_TOP, _RIGHT, _BOTTOM, _LEFT = 30, 14, 44, 62
+_TOP, _RIGHT, _BOTTOM, _LEFT = 30, 14, 44, 74
 
 
 class Series(NamedTuple):
@@ -46,7 +46,14 @@ def histogram(title: str, x_label: str, y_label: str, edges: np.ndarray, series:
         xs = np.repeat(edges, 2)
         ys = np.concatenate([[0.0], np.repeat(s.heights, 2), [0.0]])
         marks.append(f'<path class="outline {escape(s.style)}" d="{frame.path(xs, ys)}"/>')
-    return _svg(title, frame.height, [*frame.axes(), *marks, *_legend(series)])
+    most = [
+        f"{s.label}: most, {number(float(s.heights.max()))}, from {_value(edges, int(s.heights.argmax()))} "
+        f"to {_value(edges, int(s.heights.argmax()) + 1)}"
+        for s in series
+        if s.heights.max(initial=0) > 0
+    ]
+    said = f"{y_label} by {x_label}. {'; '.join(most)}"
+    return _svg(title, said, frame.height, [*frame.axes(), *marks, *_legend(series)])
 
 
 def bars(title: str, x_label: str, y_label: str, labels: Sequence[str], heights: np.ndarray, *, style: str) -> Markup:
@@ -68,7 +75,8 @@ def bars(title: str, x_label: str, y_label: str, labels: Sequence[str], heights:
             marks.append(_text(x + wide / 2, y - 4, number(height), "value middle"))
         if i % every == 0:
             marks.append(_text(x + wide / 2, frame.y(0) + 15, label, "tick middle"))
-    return _svg(title, frame.height, [*frame.axes(x_ticks=False), *marks])
+    each = "; ".join(f"{label}: {number(height)}" for label, height in zip(labels, heights.tolist(), strict=True))
+    return _svg(title, f"{y_label} by {x_label}. {each}", frame.height, [*frame.axes(x_ticks=False), *marks])
 
 
 def line(
@@ -89,7 +97,10 @@ def line(
             f'<circle class="dot {escape(style)}" cx="{_n(frame.x(x))}" cy="{_n(frame.y(y))}" r="2.5"/>'
             for x, y in dots
         ]
-    return _svg(title, frame.height, [*frame.axes(), *marks])
+    ends = [f"{number(float(ys[i]))} at {number(float(xs[i]))}" for i in (0, -1)]
+    least, most = number(float(ys.min())), number(float(ys.max()))
+    said = f"{y_label} by {x_label}: from {ends[0]} to {ends[1]}, between {least} and {most}"
+    return _svg(title, said, frame.height, [*frame.axes(), *marks])
 
 
 def funnel(title: str, steps: Sequence[Step]) -> Markup:
@@ -109,7 +120,8 @@ def funnel(title: str, steps: Sequence[Step]) -> Markup:
             parts.append(
                 f'<rect class="bar {escape(step.gone)}" x="{_n(left)}" y="{y + 19}" width="{_n(gone)}" height="11" rx="2"/>'
             )
-    return _svg(title, max(1, len(steps)) * high, parts)
+    said = "; ".join(f"{step.label}: {number(step.after)} left of {number(step.before)}" for step in steps)
+    return _svg(title, said, max(1, len(steps)) * high, parts)
 
 
 def intervals(title: str, x_label: str, rows: Sequence[Interval]) -> Markup:
@@ -123,20 +135,21 @@ def intervals(title: str, x_label: str, rows: Sequence[Interval]) -> Markup:
     def x(value: float) -> float:
         return left + (value - low + margin) / (high - low + 2 * margin) * (WIDTH - _RIGHT - left)
 
-    parts = []
+    parts, said = [], []
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{_n(x(tick))} 6V{bottom}"/>')
         parts.append(_text(x(tick), bottom + 15, _tick(tick, ticks), "tick middle"))
     for i, row in enumerate(rows):
         y = 10 + step * (i + 0.5)
         says = f"{row.label}: {row.value:.4f}, 95% interval {row.low:.4f} to {row.high:.4f}"
+        said.append(says)
         parts.append(_text(left - 10, y + 4, row.label, "name end"))
         parts.append(f'<path class="whisker" d="M{_n(x(row.low))} {_n(y)}H{_n(x(row.high))}"/>')
         parts.append(
             f'<circle class="mean" cx="{_n(x(row.value))}" cy="{_n(y)}" r="4.5"><title>{escape(says)}</title></circle>'
         )
     parts.append(_text((left + WIDTH - _RIGHT) / 2, bottom + 34, x_label, "label middle"))
-    return _svg(title, bottom + 40, parts)
+    return _svg(title, f"{x_label}. {'; '.join(said)}", bottom + 40, parts)
 
 
 def score_bar(score: float, low: float, high: float, mark: float | None, style: str) -> Markup:
@@ -207,8 +220,8 @@ class _Frame:
         parts.append(f'<path class="axis" d="M{left} {_n(floor)}H{right}"/>')
         parts.append(_text((left + right) / 2, self.height - 8, self.x_label, "label middle"))
         middle = (_TOP + floor) / 2
-        turned = f'transform="rotate(-90 11 {_n(middle)})"'
-        parts.append(f'<text class="label middle" x="11" y="{_n(middle)}" {turned}>{escape(self.y_label)}</text>')
+        turned = f'transform="rotate(-90 10 {_n(middle)})"'
+        parts.append(f'<text class="label middle" x="10" y="{_n(middle)}" {turned}>{escape(self.y_label)}</text>')
         return parts
 
 
@@ -223,6 +236,8 @@ def _legend(series: Sequence[Series]) -> Iterable[str]:
 def _tick(value: float, ticks: Sequence[float]) -> str:
     step = abs(ticks[1] - ticks[0]) if len(ticks) > 1 else abs(value) or 1.0
     decimals = next((d for d in range(9) if math.isclose(step * 10**d, round(step * 10**d), rel_tol=1e-6)), 9)
+    if max(map(abs, ticks)) >= 1e6:
+        return f"{value / 1e6 + 0.0:,g}M"
     return f"{value + 0.0:,.{decimals}f}"
 
 
@@ -234,8 +249,13 @@ def _n(value: float) -> str:
     return f"{value + 0.0:.1f}".removesuffix(".0")
 
 
-def _svg(title: str, height: float, parts: Iterable[str]) -> Markup:
-    body = "".join(parts)
+def _value(edges: np.ndarray, place: int) -> str:
+    return number(float(edges[place]))
+
+
+def _svg(title: str, said: str, height: float, parts: Iterable[str]) -> Markup:
+    """`said` is what the chart shows, in words, for those who do not see it."""
+    body = f"<desc>{escape(said)}</desc>{''.join(parts)}"
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-label="{escape(title)}">{body}</svg>'
     )

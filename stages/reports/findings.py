@@ -76,16 +76,16 @@ def distances(judged: Source) -> Distances:
     width = -(-deepest // BINS)
     rank_edges = 0.5 + width * np.arange(-(-deepest // width) + 1, dtype=np.float64)
     gap_edges = np.linspace(*GAPS, BINS + 1)
-    gaps = {name: np.zeros(BINS, np.int64) for name in ("kept", "dropped")}
+    near = {name: np.zeros(BINS, np.int64) for name in ("kept", "dropped")}
     ranks = {name: np.zeros(len(rank_edges) - 1, np.int64) for name in ("kept", "dropped")}
     for batch in judged.batches(["rank", "score", "positive_score", "verdict"]):
         kept = _kept(batch)
-        gap = _gaps(batch)
+        gap = gaps(batch)
         for name, mask in (("kept", kept), ("dropped", ~kept)):
-            gaps[name] += np.histogram(gap[mask & np.isfinite(gap)], gap_edges)[0]
+            near[name] += np.histogram(gap[mask & np.isfinite(gap)], gap_edges)[0]
             ranks[name] += np.histogram(batch.column("rank").to_numpy()[mask], rank_edges)[0]
-    drawn = sum(int(counts.sum()) for counts in gaps.values())
-    return Distances(gap_edges, gaps, judged.rows - drawn, rank_edges, ranks)
+    drawn = sum(int(counts.sum()) for counts in near.values())
+    return Distances(gap_edges, near, judged.rows - drawn, rank_edges, ranks)
 
 
 def suspects(judged: Source, count: int) -> list[Suspect]:
@@ -93,7 +93,7 @@ def suspects(judged: Source, count: int) -> list[Suspect]:
     columns = ["query_row", "positive_row", "doc_row", "score", "positive_score", "rank"]
     found: list[pa.Table] = []
     for batch in whole_queries(judged, [*columns, "verdict"]):
-        gap = _gaps(batch)
+        gap = gaps(batch)
         near = np.flatnonzero(_kept(batch) & np.isfinite(gap))
         near = near[np.lexsort((near, gap[near]))]
         query = batch.column("query_row").to_numpy()[near]
@@ -169,7 +169,7 @@ def _kept(batch: pa.RecordBatch | pa.Table) -> np.ndarray:
     return np.asarray(pc.equal(batch.column("verdict").cast(pa.string()), KEPT))
 
 
-def _gaps(batch: pa.RecordBatch | pa.Table) -> np.ndarray:
+def gaps(batch: pa.RecordBatch | pa.Table) -> np.ndarray:
     """float64 (rows,), NaN where there is no positive's score or it is zero."""
     positive = np.asarray(batch.column("positive_score"), dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):

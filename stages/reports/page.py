@@ -19,6 +19,7 @@ from stages.reports.charts import Interval, Series
 from stages.reports.churn import Churn
 from stages.reports.figures import Comparison, Mean, system_label
 from stages.reports.findings import Check, Distances, Hub, Suspect, overlap
+from stages.reports.glance import glance, made_of
 from stages.reports.leaks import Leaks
 from stages.reports.mining import Candidate, Mined, Shown
 
@@ -145,6 +146,8 @@ def render(page: Page) -> str:
         script=Markup(script),
         script_hash=_allowed(script),
         overlap=overlap,
+        glance=glance(page),
+        made_of=made_of(page.configuration),
         settings=_settings(page.configuration),
         headlines=[
             *(_headline(page, split, None) for split in page.splits),

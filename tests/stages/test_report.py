@@ -429,7 +429,7 @@ def test_hostile_texts_do_nothing_and_the_page_asks_for_nothing(tmp_path: Path) 
     assert all(a.attributes["href"].startswith("#") for a in page.all("a"))
     assert page.one("h1").text == HOSTILE
     assert page.one("article", data_query="Q2").one("h3").text == HOSTILE
-    assert HOSTILE in {li.attributes["data-doc"] for li in page.all("li")}
+    assert HOSTILE in {li.attributes["data-doc"] for li in page.all("li", class_="document")}
     elements = page.all()
     assert not [
         e
