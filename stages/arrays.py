@@ -28,7 +28,7 @@ def decoded(batch: pa.RecordBatch) -> np.ndarray:
     column = batch.column("vector")
     values = column.flatten().to_numpy(zero_copy_only=True).reshape(-1, column.type.list_size)
     if values.dtype == np.int8:
-        return values.astype(np.float32) * batch.column("scale").to_numpy()[:, None]
+        return np.asarray(values.astype(np.float32) * batch.column("scale").to_numpy()[:, None])
     return np.asarray(values, dtype=np.float32)
 
 

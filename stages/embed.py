@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -116,7 +116,7 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         context.log(note)
     precision = resolve(config.precision, context.device)
     loaded = once(context, "model", lambda: encoder.load(context.device, precision))
-    facts = {"dimensions": loaded.dimensions, "max_tokens": loaded.max_tokens, "precision": precision}
+    facts: dict[str, Any] = {"dimensions": loaded.dimensions, "max_tokens": loaded.max_tokens, "precision": precision}
     pictures = sum(
         batch.num_rows - batch.column("picture").null_count for batch in inputs["corpus"].batches(["picture"])
     )
@@ -276,7 +276,7 @@ class _Work:
 
     def _costs(self, made: _Made, values: np.ndarray, stored: pa.Table, shard: Shard) -> dict[str, int]:
         """What storage and bf16 change among the ten nearest, on samples. A table's first shard stands for bf16."""
-        counts = {}
+        counts: dict[str, int] = {}
         if self.config.storage != "float32":
             kept, asked = same_top(values, matrix(stored))
             counts |= {f"{self.config.storage}.top10": asked, f"{self.config.storage}.top10_same": kept}

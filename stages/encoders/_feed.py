@@ -39,7 +39,7 @@ class Feed:
     _next: _Sent | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._stream = torch.cuda.Stream(self.device)
+        self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
     def vectors(self, batch: slice, following: slice) -> torch.Tensor:
         """Vectors float32 (b, d) on the device, perhaps not computed yet; sends the following batch off meanwhile."""
@@ -71,6 +71,6 @@ class Feed:
         with torch.cuda.stream(self._stream):
             there = ids.to(self.device, non_blocking=True)
             sizes = counts.to(self.device, non_blocking=True) if padded else None
-            arrived = torch.cuda.Event()
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record(self._stream)
         return _Sent(batch, (ids, counts), there, sizes, arrived)

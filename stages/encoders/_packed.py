@@ -36,7 +36,7 @@ class Span(NamedTuple):
     """Texts of one width that lie one after the other: rows `start` to `start + count * width` of a frame."""
 
     start: int
-    count: int
+    count: int  # type: ignore[assignment]
     width: int
 
 
@@ -167,18 +167,21 @@ class Packed:
 
     def _product(self, values: torch.Tensor, by: _Linear) -> torch.Tensor:
         if self.prepacked:
-            return torch.ops.mkldnn._linear_pointwise(values, *by, "none", [], "")
+            plain: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, *by, "none", [], "")
+            return plain
         return F.linear(values, *by)
 
     def _product_and(self, values: torch.Tensor, by: _Linear, added: torch.Tensor) -> torch.Tensor:
         if self.prepacked:
-            return torch.ops.mkldnn._linear_pointwise.binary(values, added, *by, "add")
+            both: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(values, added, *by, "add")
+            return both
         return F.linear(values, *by) + added
 
     def _raised(self, values: torch.Tensor, by: _Linear) -> torch.Tensor:
         """The first product of the feed-forward part with GELU in its exact form."""
         if self.prepacked:
-            return torch.ops.mkldnn._linear_pointwise(values, *by, "gelu", [], "none")
+            raised: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, *by, "gelu", [], "none")
+            return raised
         return F.gelu(F.linear(values, *by))
 
     def _attention(self, qkv: torch.Tensor, spans: Sequence[Span], mask: torch.Tensor | None) -> torch.Tensor:
@@ -189,7 +192,8 @@ class Packed:
         for start, count, width in spans:
             end = start + count * width
             parts = qkv[start:end].view(count, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            found = F.scaled_dot_product_attention(*parts.unbind(), attn_mask=wide)
+            queries, keys, values = parts.unbind()
+            found = F.scaled_dot_product_attention(queries, keys, values, attn_mask=wide)
             result[start:end].view(count, width, self.heads, -1).copy_(found.transpose(1, 2))
         result[end:] = 0
         return result
@@ -278,7 +282,7 @@ def _alone(packed: Packed, texts: Sequence[np.ndarray]) -> bool:
 
 def _prepacks(dtype: torch.dtype) -> bool:
     """Whether oneDNN's prepacked products are there. The operators are torch's own, and not promised to stay."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
