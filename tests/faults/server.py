@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import json
@@ -21,6 +22,9 @@ from typing import Any
 from tests.faults import events, measure, world
 
 ROOT = Path(__file__).parents[2]
+
+PATIENCE = 300
+"""Seconds after which a run hangs: it tells the stack of every thread and ends with 1. The longest takes ten."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ def _serve() -> None:
             os.dup2(said, 2)
             os.dup2(said, 1)
             code = 99
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)
             try:
                 code = _child(order)
             except BaseException:
