@@ -94,10 +94,10 @@ class Documents:
         """One file of rows, all files of rows in a folder, or all texts in it and below. Raises InputError."""
         place = self.path
         if place.is_dir():
-            below = sorted(p for p in place.rglob("*") if p.suffix.lower() in TEXTS and p.is_file())
+            below = sorted(p for p in place.rglob("*") if p.suffix.lower() in TEXTS and not p.is_dir())
             texts = [File(p.relative_to(place).as_posix(), p) for p in below]
             texts = [file for file in texts if not any(part.startswith(".") for part in Path(file.name).parts)]
-            tables = [p for p in sorted(place.iterdir()) if p.is_file() and kind_of(p.name) and p.name[0] != "."]
+            tables = [p for p in sorted(place.iterdir()) if not p.is_dir() and kind_of(p.name) and p.name[0] != "."]
             found = texts or [File(p.name, p) for p in tables]
             if texts and tables:
                 raise InputError(

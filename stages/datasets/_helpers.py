@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -44,12 +45,33 @@ def digest(files: Iterable[File]) -> str:
 
 
 def _open(file: File) -> io.BufferedReader:
+    refuse_irregular(file)
     try:
         return file.path.open("rb")
     except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def refuse_irregular(file: File) -> None:
+    """Raises InputError unless it is a file on a disk: a pipe gives its bytes once alone or never, a device gives no end of them."""
+    try:
+        mode = file.path.stat().st_mode
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
         raise InputError(
-            "a file of the data set cannot be read", where=str(file.path), got=error.strerror, try_="check the path"
-        ) from None
+            "a file of the data set cannot be read",
+            where=str(file.path),
+            got=kinds.get(stat.S_IFMT(mode), "a device"),
+            try_="put a file there: it is read more than once",
+        )
+
+
+def _unreadable(file: File, error: OSError) -> InputError:
+    return InputError(
+        "a file of the data set cannot be read", where=str(file.path), got=error.strerror, try_="check the path"
+    )
 
 
 class _Unpacked(io.RawIOBase):

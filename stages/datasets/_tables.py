@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.datasets._helpers import LINE_BYTES, File, elements, lines, objects, utf8_fault
+from stages.datasets._helpers import LINE_BYTES, File, elements, lines, objects, refuse_irregular, utf8_fault
 from stages.errors import ConfigError, InputError
 from stages.records import Fault, shown
 
@@ -37,7 +37,7 @@ def files_at(path: str, formats: Collection[str]) -> list[File]:
     """
     place, known = Path(path), {suffix: suffix for suffix in formats}
     if place.is_dir():
-        inner = sorted(p.relative_to(place) for p in place.rglob("*") if p.is_file() and p.name not in SIDECARS)
+        inner = sorted(p.relative_to(place) for p in place.rglob("*") if not p.is_dir() and p.name not in SIDECARS)
         shown_ = [p for p in inner if not any(part[0] == "." for part in p.parts)]
         found = [File(p.as_posix(), place / p) for p in shown_ if kind_of(p.name, known)]
     else:
@@ -173,6 +173,7 @@ class _Columnar(NamedTuple):
 @contextmanager
 def _columnar(file: File, kind: str) -> Iterator[_Columnar]:
     """A Parquet file, or a stream of record batches as `save_to_disk` writes it."""
+    refuse_irregular(file)
     with ExitStack() as stack:
         try:
             if kind == "parquet":
