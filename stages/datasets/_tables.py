@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.datasets._helpers import LINE_BYTES, File, elements, lines, objects, refuse_irregular, utf8_fault
+from stages.datasets._helpers import LINE_BYTES, File, elements, lines, objects, refuse_irregular, repeated, utf8_fault
 from stages.errors import ConfigError, InputError
 from stages.records import Fault, shown
 
@@ -84,9 +84,9 @@ def columns(file: File) -> list[str]:
             raise InputError(fault.reason, where=f"{file.path} line {line}, the header", try_=fault.mend)
     if not found:
         raise InputError("the file has no rows", where=str(file.path))
-    if twice := [name for name in found if found.count(name) > 1]:
+    if (twice := repeated(found)) is not None:
         where = f"{file.path} line 1"
-        raise InputError(f"the column {twice[0]!r} occurs twice", where=where, try_="give each column its own name")
+        raise InputError(f"the column {shown(twice)!r} occurs twice", where=where, try_="give each column its own name")
     return found
 
 
@@ -186,8 +186,8 @@ def _columnar(file: File, kind: str) -> Iterator[_Columnar]:
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             what = f"the {kind.capitalize()} file cannot be read"
             raise InputError(what, where=str(file.path), got=shown(str(error)), try_="write it again") from None
-        if twice := [name for name in names if names.count(name) > 1]:
-            what = f"the column {shown(twice[0])!r} occurs twice"
+        if (twice := repeated(names)) is not None:
+            what = f"the column {shown(twice)!r} occurs twice"
             raise InputError(what, where=str(file.path), try_="give each column its own name")
         yield found
 

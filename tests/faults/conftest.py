@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -85,7 +86,8 @@ class Bench:
         while len(self.lanes) < LANES:
             folder = self.folder / f"lane-{len(self.lanes)}"
             folder.mkdir()
-            self.lanes.append(replace(self, server=Server(folder), folder=folder, lanes=[]))
+            server = Server(folder, real=world.is_real(self.data))
+            self.lanes.append(replace(self, server=server, folder=folder, lanes=[]))
         free: SimpleQueue[Bench] = SimpleQueue()
         for lane in self.lanes:
             free.put(lane)
@@ -111,14 +113,23 @@ class Bench:
             lane.server.close()
 
 
-@pytest.fixture(scope="session")
-def bench() -> Iterator[Bench]:
+@contextmanager
+def made(*, real: bool, until: int | None = None) -> Iterator[Bench]:
+    """A bench of the light pipeline, or of the one that really trains; its workspace has the results of the first nodes."""
     with tempfile.TemporaryDirectory(prefix="faults-", dir=MEMORY if MEMORY.is_dir() else None) as place:
         folder = Path(place)
-        server = Server(folder)
+        server = Server(folder, real=real)
         data = write_data(folder / "data")
-        ended = server.run(data, folder / "good", do="count")
+        if real:
+            world.write_model(data)
+        ended = server.run(data, folder / "good", do="count", until=until)
         assert ended.code == 0, ended.said
-        made = Bench(server, data, folder, folder / "good", ended.events, content(folder / "good"))
-        yield made
-        made.close()
+        found = Bench(server, data, folder, folder / "good", ended.events, content(folder / "good"))
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def bench() -> Iterator[Bench]:
+    with made(real=False) as found:
+        yield found
