@@ -188,7 +188,8 @@ class _Reading:
                     yield "rejects", self.intake.rejects.take()
             if not self._counts[f"{name}.kept"]:
                 counts = ", ".join(f"{k} {n:,}" for k, n in sorted(self._counts.items()) if k.startswith(f"{name}."))
-                raise InputError(f"{name}: no row is left", where=self._name, got=counts, try_=_EMPTY[name])
+                got = counts + self.intake.first_reject(name)
+                raise InputError(f"{name}: no row is left", where=self._name, got=got, try_=_EMPTY[name])
 
     def _corpus(self) -> Iterator[pa.Table]:
         ids, rows, hashes = self.intake.document_ids, Buffer(CORPUS, self._part_rows), array("q")

@@ -28,6 +28,7 @@ _PACKED = {
     "packed with bzip2": re.compile(rb"BZh[1-9]1AY&SY"),
     "packed with xz": re.compile(rb"\xfd7zXZ\x00"),
     "packed with zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
+    "a tar archive": re.compile(rb".{257}ustar", re.DOTALL),
     "a Parquet file": re.compile(rb"PAR1[\x00-\x1f]"),
 }
 _SPACE = re.compile(r"[ \t\r\n]*")

@@ -157,11 +157,17 @@ def _records(file: File) -> Iterator[tuple[int, list[str], Fault | None]]:
             bad.clear()
             begin = reader.line_num + 1
     except csv.Error as error:
+        what, mend = (
+            "the quotes of a cell do not match",
+            'close the quote, and write a quote inside a quoted cell twice: ""',
+        )
+        if "new-line" in str(error):
+            what, mend = "a carriage return stands outside of quotes", r"end lines with LF or CR LF: tr '\r' '\n'"
         raise InputError(
-            "the quotes of a cell do not match, and where the next row begins cannot be told",
+            f"{what}, and where the next row begins cannot be told",
             where=f"{file.path} line {begin}",
             got=str(error),
-            try_='close the quote, and write a quote inside a quoted cell twice: ""',
+            try_=mend,
         ) from None
 
 

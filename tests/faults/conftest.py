@@ -57,9 +57,10 @@ class Bench:
         shutil.rmtree(place, ignore_errors=True)
         return place
 
-    def copy(self, name: str = "ws", of: Path | None = None) -> Path:
+    def copy(self, name: str = "ws", of: Path | None = None, inside: Path = Path()) -> Path:
+        """A copy of a workspace; or, with `inside`, a workspace that has the copied folder there and nothing else."""
         place = self.fresh(name)
-        shutil.copytree(of or self.good, place)
+        shutil.copytree(of or self.good, place / inside)
         return place
 
     def until(self, number: int) -> dict[str, str]:
