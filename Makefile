@@ -73,14 +73,14 @@ sql: setup ## a DuckDB prompt over the workspace
 test: setup ## all tests
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
 
-test-faults: setup ## thousands of kills, damages and refusals of the disk; SEED=2 FAULTS=tests/faults/second.toml
-	@FAULTS_SEED=$(SEED) FAULTS_CONFIGURATION=$(FAULTS) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -s tests/faults
+test-faults: setup ## thousands of kills, damages and refusals of the disk; SEED=2 PART=1/8 FAULTS=tests/faults/second.toml
+	@FAULTS_SEED=$(SEED) FAULTS_PART=$(PART) FAULTS_CONFIGURATION=$(FAULTS) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -o faulthandler_timeout=0 -s tests/faults
 
 test-ray: setup ## a two-node Ray on this machine, killed at many points; needs the extra `ray`
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m ray -o faulthandler_timeout=0 -s tests/ray
 
 fuzz: setup ## changed inputs for every reader of a data set; SECONDS=60 SEED=2 READERS="beir trec"
-	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) FUZZ_READERS="$(READERS)" $(BIN)/python -m pytest -m fuzz -s tests/fuzz
+	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) FUZZ_READERS="$(READERS)" $(BIN)/python -m pytest -m fuzz -o faulthandler_timeout=0 -s tests/fuzz
 
 test-exports: setup ## exports through PyLate, ms-swift and NeMo Automodel, each in an environment of its own
 	@$(BIN)/python -m tests.exports $(EXPORTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -132,18 +133,26 @@ def read(path: Path) -> Manifest | None:
 def parsed(data: bytes, where: str, mend: str) -> Manifest:
     """The manifest that is written in `data`. Raises ArtefactError when it is not a whole one, saying how to `mend` that."""
     try:
-        found = json.loads(data)["format"]
-        if isinstance(found, int) and 0 < found < FORMAT:
-            raise ArtefactError(
-                f"the manifest is of format {found}, this version reads {FORMAT}",
-                where=where,
-                try_=f"use a new workspace, or {mend}",
-            )
-        value = proven(data)
-        if value["format"] != FORMAT:
-            raise ValueError(f"it is of format {value['format']}, this version reads {FORMAT}")
-        if digest(value["identity"]) != value["key"]:
-            raise ValueError("key and identity do not agree")
-        return Manifest(value["identity"], value["key"], Record.from_json(value))
+        return _parsed(data)
+    except _EarlierError as error:
+        raise ArtefactError(str(error), where=where, try_=f"use a new workspace, or {mend}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtefactError("the manifest is damaged", where=where, got=error, try_=mend) from None
+
+
+class _EarlierError(Exception):
+    pass
+
+
+@lru_cache(maxsize=64)
+def _parsed(data: bytes) -> Manifest:
+    """The manifest of these bytes: a run asks for each of them dozens of times."""
+    found = json.loads(data)["format"]
+    if isinstance(found, int) and 0 < found < FORMAT:
+        raise _EarlierError(f"the manifest is of format {found}, this version reads {FORMAT}")
+    value = proven(data)
+    if value["format"] != FORMAT:
+        raise ValueError(f"it is of format {value['format']}, this version reads {FORMAT}")
+    if digest(value["identity"]) != value["key"]:
+        raise ValueError("key and identity do not agree")
+    return Manifest(value["identity"], value["key"], Record.from_json(value))

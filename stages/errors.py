@@ -14,8 +14,10 @@ Ctrl-C ends with 130, SIGTERM with 143. Every message says what is wrong, where,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+_LISTED = 50
 
 
 class HardrockError(Exception):
@@ -87,4 +89,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the closest known one, or all of them."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    return f"did you mean {close[0]!r}?" if close else f"known: {listing(names)}"
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names in one line of a message: long ones are cut, and of very many it says how many more there are."""
+    told = ", ".join(name if len(name) <= 80 else f"{name[:80]}…" for name in names[:_LISTED])
+    return told if len(names) <= _LISTED else f"{told} and {len(names) - _LISTED:,} more"

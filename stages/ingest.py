@@ -259,7 +259,8 @@ class _Reading:
                     yield "rejects", self.intake.rejects.take()
             if not self._counts[f"{name}.kept"]:
                 counts = ", ".join(f"{k} {n:,}" for k, n in sorted(self._counts.items()) if k.startswith(f"{name}."))
-                raise InputError(f"{name}: no row is left", where=self._name, got=counts, try_=_EMPTY[name])
+                got = counts + self.intake.first_reject(name)
+                raise InputError(f"{name}: no row is left", where=self._name, got=got, try_=_EMPTY[name])
 
     def _corpus(self) -> Iterator[pa.Table | None]:
         """The table in parts; None where only the table of pictures has enough rows for one."""

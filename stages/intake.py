@@ -211,6 +211,7 @@ class Intake:
         self.counts: Counter[str] = Counter()
         self.rejects = Buffer(REJECTS, part_rows)
         self.document_ids, self.query_ids = Ids(), Ids()
+        self._first: dict[str, Fault] = {}  # that was rejected, of each table
         self.splits: dict[str, str] = {}  # of each query id that a judgement names
 
     def documents(self) -> Iterator[Document]:
@@ -366,6 +367,11 @@ class Intake:
         """`refuse` for a row that is known by file, line and id."""
         self.refuse(table, self._at(place, column, wrong))
 
+    def first_reject(self, table: str) -> str:
+        """What is wrong with the first row of a table that was rejected, and where it stands; empty when none was."""
+        fault = self._first.get(table)
+        return f"; the first that was rejected: {fault.reason} ({self._where(fault)})" if fault else ""
+
     def check_balance(self) -> None:
         """Raises HardrockError unless every row that was read is accounted for."""
         for table, leave in (("corpus", ()), ("queries", ("unjudged",)), ("qrels", ("repeated",))):
@@ -385,6 +391,7 @@ class Intake:
 
     def _store(self, table: str, fault: Fault) -> None:
         self.counts[f"{table}.rejected"] += 1
+        self._first.setdefault(table, fault)
         name = None if fault.id is None else fault.id.encode("utf-8", "backslashreplace").decode()
         self.rejects.add(table, fault.file, fault.line, fault.column, name, fault.reason, fault.mend)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from stages.datasets._examples import Columns
-from stages.errors import ConfigError
+from stages.errors import ConfigError, listing
 
 ANCHORS = ("anchor", "query", "question", "sentence1", "premise", "instruction", "title")
 POSITIVES = (
@@ -36,7 +36,7 @@ def detect(asked: Asked, known: Sequence[str], where: str) -> Columns:
     try_ = 'anchor = "COLUMN" and positive = "COLUMN"'
     if anchor is None or positive is None:
         lacks = " and ".join(n for n, c in (("anchor", anchor), ("positive", positive)) if c is None)
-        raise ConfigError(f"no column is known as {lacks}", where=where, got=f"columns: {', '.join(known)}", try_=try_)
+        raise ConfigError(f"no column is known as {lacks}", where=where, got=f"columns: {listing(known)}", try_=try_)
     negatives = asked.negatives
     if negatives is None:
         negatives = () if asked.anchor or asked.positive else tuple(n for n in known if is_negative(n))
@@ -44,7 +44,7 @@ def detect(asked: Asked, known: Sequence[str], where: str) -> Columns:
         raise ConfigError(
             f"a column {scored[0]!r} beside {anchor!r} and {positive!r}: not every row may be a positive pair",
             where=where,
-            got=f"columns: {', '.join(known)}",
+            got=f"columns: {listing(known)}",
             try_=f'label = "{scored[0]}" where it is 0 or 1; {try_} take every row as a positive pair',
         )
     return Columns(anchor, positive, negatives, label=asked.label)

@@ -13,7 +13,7 @@ from typing import Any
 from stages.datasets._beir_qrels import judgements
 from stages.datasets._helpers import File, digest, lines
 from stages.datasets._tables import columns, kind_of, rows
-from stages.errors import ConfigError, InputError, suggestion
+from stages.errors import ConfigError, InputError, listing, suggestion
 from stages.records import Document, Fault, Judgement, Note, Query, wrong_string
 
 TEXTS = (".md", ".txt")
@@ -94,10 +94,10 @@ class Documents:
         """One file of rows, all files of rows in a folder, or all texts in it and below. Raises InputError."""
         place = self.path
         if place.is_dir():
-            below = sorted(p for p in place.rglob("*") if p.suffix.lower() in TEXTS and p.is_file())
+            below = sorted(p for p in place.rglob("*") if p.suffix.lower() in TEXTS and not p.is_dir())
             texts = [File(p.relative_to(place).as_posix(), p) for p in below]
             texts = [file for file in texts if not any(part.startswith(".") for part in Path(file.name).parts)]
-            tables = [p for p in sorted(place.iterdir()) if p.is_file() and kind_of(p.name) and p.name[0] != "."]
+            tables = [p for p in sorted(place.iterdir()) if not p.is_dir() and kind_of(p.name) and p.name[0] != "."]
             found = texts or [File(p.name, p) for p in tables]
             if texts and tables:
                 raise InputError(
@@ -152,14 +152,14 @@ def _mapped(
     for field, wish in asked.items():
         if wish is not None and wish not in known:
             raise ConfigError(
-                f"there is no column {wish!r}", where=str(file.path), got=", ".join(known), try_=suggestion(wish, known)
+                f"there is no column {wish!r}", where=str(file.path), got=listing(known), try_=suggestion(wish, known)
             )
         column = wish or next((by_name[n] for n in names[field] if n in by_name), None)
         if column is not None:
             mapped[field] = column
         elif field in needed:
             raise ConfigError(
-                f"no column is known as the {field}", where=str(file.path), got=f"columns: {', '.join(known)}",
+                f"no column is known as the {field}", where=str(file.path), got=f"columns: {listing(known)}",
                 try_=f"name it one of: {', '.join(names[field])}",
             )  # fmt: skip
     return mapped
@@ -168,7 +168,7 @@ def _mapped(
 def _require(file: File, mapped: Mapping[str, str]) -> None:
     known = columns(file)
     if lacks := [column for field, column in mapped.items() if column not in known and field in ("id", "text")]:
-        got = f"columns: {', '.join(known)}"
+        got = f"columns: {listing(known)}"
         raise ConfigError(f"there is no column {lacks[0]!r}", where=str(file.path), got=got)
 
 

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from stages.datasets._helpers import File, digest
 from stages.datasets._tables import columns, rows
-from stages.errors import ConfigError, suggestion
+from stages.errors import ConfigError, listing, suggestion
 from stages.records import (
     SPLIT_NAMES,
     SPLITS,
@@ -226,7 +226,7 @@ class Examples(Member):
         for file in self.files:
             known = self.known_columns(file) if len(self.files) > 1 else wanted.needed
             if lacks := [name for name in wanted.needed if name not in known]:
-                got = f"columns: {', '.join(known)}"
+                got = f"columns: {listing(known)}"
                 raise ConfigError(f"there is no column {lacks[0]!r}", where=str(file.path), got=got)
             for item in self.rows(file):
                 if isinstance(item, Fault):
@@ -299,7 +299,7 @@ def check_columns(asked: Sequence[str | None], known: Sequence[str], where: str)
     for name in asked:
         if name is not None and name not in known:
             raise ConfigError(
-                f"there is no column {name!r}", where=where, got=", ".join(known), try_=suggestion(name, known)
+                f"there is no column {name!r}", where=where, got=listing(known), try_=suggestion(name, known)
             )
 
 

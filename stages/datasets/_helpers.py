@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,15 @@ LINE_BYTES = 64 << 20  # a longer line is not a row but another kind of file
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_PACKED = {
+    "packed with gzip twice": re.compile(rb"\x1f\x8b"),
+    "a zip archive": re.compile(rb"PK\x03\x04"),
+    "packed with bzip2": re.compile(rb"BZh[1-9]1AY&SY"),
+    "packed with xz": re.compile(rb"\xfd7zXZ\x00"),
+    "packed with zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
+    "a tar archive": re.compile(rb".{257}ustar", re.DOTALL),
+    "a Parquet file": re.compile(rb"PAR1[\x00-\x1f]"),
+}
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NEAR_END = 16  # a number, a name or an escape that is cut off is shorter
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
@@ -44,12 +54,33 @@ def digest(files: Iterable[File]) -> str:
 
 
 def _open(file: File) -> io.BufferedReader:
+    refuse_irregular(file)
     try:
         return file.path.open("rb")
     except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def refuse_irregular(file: File) -> None:
+    """Raises InputError unless it is a file on a disk: a pipe gives its bytes once alone or never, a device gives no end of them."""
+    try:
+        mode = file.path.stat().st_mode
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
         raise InputError(
-            "a file of the data set cannot be read", where=str(file.path), got=error.strerror, try_="check the path"
-        ) from None
+            "a file of the data set cannot be read",
+            where=str(file.path),
+            got=kinds.get(stat.S_IFMT(mode), "a device"),
+            try_="put a file there: it is read more than once",
+        )
+
+
+def _unreadable(file: File, error: OSError) -> InputError:
+    return InputError(
+        "a file of the data set cannot be read", where=str(file.path), got=error.strerror, try_="check the path"
+    )
 
 
 class _Unpacked(io.RawIOBase):
@@ -86,7 +117,7 @@ def lines(file: File) -> Iterator[tuple[int, int, bytes]]:
                 start = offset
                 offset += len(line)
                 if number == 1:
-                    refuse_utf16(file, line)
+                    refuse_binary(file, line)
                     if line.startswith(_BOM):
                         start += len(_BOM)
                         line = line[len(_BOM) :]
@@ -110,7 +141,7 @@ def chunks(file: File, size: int = 1 << 20) -> Iterator[bytes]:
             first = True
             while chunk := handle.read(size):
                 if first:
-                    refuse_utf16(file, chunk)
+                    refuse_binary(file, chunk)
                     first, chunk = False, chunk.removeprefix(_BOM)
                 line += chunk.count(b"\n")
                 yield chunk
@@ -118,14 +149,15 @@ def chunks(file: File, size: int = 1 << 20) -> Iterator[bytes]:
             raise damaged(file, line, error) from None
 
 
-def refuse_utf16(file: File, start: bytes) -> None:
-    """Raises InputError when a file begins as UTF-16 does."""
+def refuse_binary(file: File, start: bytes) -> None:
+    """Raises InputError when a file, unpacked if it was packed with gzip, begins as UTF-16, a packed file or a Parquet file does."""
     if start.startswith(_UTF16):
-        raise InputError(
-            "the file is UTF-16, and UTF-8 is needed",
-            where=f"{file.path} line 1, byte 0",
-            try_=f"iconv -f UTF-16 -t UTF-8 {file.path.name}",
-        )
+        what, mend = "UTF-16, and UTF-8 is needed", f"iconv -f UTF-16 -t UTF-8 {file.path.name}"
+    elif found := next((name for name, magic in _PACKED.items() if magic.match(start)), None):
+        what, mend = f"{found}, and text is needed", "unpack it, or name the file for what it is"
+    else:
+        return
+    raise InputError(f"the file is {what}", where=f"{file.path} line 1, byte 0", try_=mend)
 
 
 def damaged(file: File, line: int, error: Exception) -> InputError:
@@ -151,6 +183,16 @@ def utf8_fault(file: File, line: int, offset: int, error: UnicodeDecodeError) ->
     )
 
 
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that occurs twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
 class _RepeatedKeyError(ValueError):
     pass
 
@@ -158,8 +200,7 @@ class _RepeatedKeyError(ValueError):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _RepeatedKeyError(next(n for n in names if names.count(n) > 1))
+        raise _RepeatedKeyError(repeated(name for name, _ in pairs))
     return row
 
 

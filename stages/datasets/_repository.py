@@ -149,7 +149,7 @@ def _file(folder: Path, path: Path) -> File:
 
 
 def _by_name(folder: Path) -> Splits:
-    inner = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in SIDECARS)
+    inner = sorted(p for p in folder.rglob("*") if not p.is_dir() and p.name not in SIDECARS)
     seen = [_file(folder, p) for p in inner if not any(part[0] == "." for part in p.relative_to(folder).parts)]
     data = [file for file in seen if kind_of(file.name, ALL_FORMATS)]
     found: Splits = {}

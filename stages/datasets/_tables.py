@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.datasets._helpers import LINE_BYTES, File, elements, lines, objects, utf8_fault
+from stages.datasets._helpers import LINE_BYTES, File, elements, lines, objects, refuse_irregular, repeated, utf8_fault
 from stages.errors import ConfigError, InputError
 from stages.records import Fault, shown
 
@@ -37,7 +37,7 @@ def files_at(path: str, formats: Collection[str]) -> list[File]:
     """
     place, known = Path(path), {suffix: suffix for suffix in formats}
     if place.is_dir():
-        inner = sorted(p.relative_to(place) for p in place.rglob("*") if p.is_file() and p.name not in SIDECARS)
+        inner = sorted(p.relative_to(place) for p in place.rglob("*") if not p.is_dir() and p.name not in SIDECARS)
         shown_ = [p for p in inner if not any(part[0] == "." for part in p.parts)]
         found = [File(p.as_posix(), place / p) for p in shown_ if kind_of(p.name, known)]
     else:
@@ -84,9 +84,9 @@ def columns(file: File) -> list[str]:
             raise InputError(fault.reason, where=f"{file.path} line {line}, the header", try_=fault.mend)
     if not found:
         raise InputError("the file has no rows", where=str(file.path))
-    if twice := [name for name in found if found.count(name) > 1]:
+    if (twice := repeated(found)) is not None:
         where = f"{file.path} line 1"
-        raise InputError(f"the column {twice[0]!r} occurs twice", where=where, try_="give each column its own name")
+        raise InputError(f"the column {shown(twice)!r} occurs twice", where=where, try_="give each column its own name")
     return found
 
 
@@ -165,11 +165,17 @@ def _records(file: File) -> Iterator[tuple[int, list[str], Fault | None]]:
             bad.clear()
             begin = reader.line_num + 1
     except csv.Error as error:
+        what, mend = (
+            "the quotes of a cell do not match",
+            'close the quote, and write a quote inside a quoted cell twice: ""',
+        )
+        if "new-line" in str(error):
+            what, mend = "a carriage return stands outside of quotes", r"end lines with LF or CR LF: tr '\r' '\n'"
         raise InputError(
-            "the quotes of a cell do not match, and where the next row begins cannot be told",
+            f"{what}, and where the next row begins cannot be told",
             where=f"{file.path} line {begin}",
             got=str(error),
-            try_='close the quote, and write a quote inside a quoted cell twice: ""',
+            try_=mend,
         ) from None
 
 
@@ -181,6 +187,7 @@ class _Columnar(NamedTuple):
 @contextmanager
 def _columnar(file: File, kind: str, batch: int = 8192) -> Iterator[_Columnar]:
     """A Parquet file, or a stream of record batches as `save_to_disk` writes it."""
+    refuse_irregular(file)
     with ExitStack() as stack:
         try:
             if kind == "parquet":
@@ -193,8 +200,8 @@ def _columnar(file: File, kind: str, batch: int = 8192) -> Iterator[_Columnar]:
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             what = f"the {kind.capitalize()} file cannot be read"
             raise InputError(what, where=str(file.path), got=shown(str(error)), try_="write it again") from None
-        if twice := [name for name in names if names.count(name) > 1]:
-            what = f"the column {shown(twice[0])!r} occurs twice"
+        if (twice := repeated(names)) is not None:
+            what = f"the column {shown(twice)!r} occurs twice"
             raise InputError(what, where=str(file.path), try_="give each column its own name")
         yield found
 

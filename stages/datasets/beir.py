@@ -82,7 +82,7 @@ class Beir(Member):
 
     def _file(self, name: str) -> File:
         folder = Path(self.path)
-        found = [n for n in (name, f"{name}.gz") if (folder / n).is_file()]
+        found = [n for n in (name, f"{name}.gz") if (folder / n).exists() or (folder / n).is_symlink()]
         if len(found) == 1:
             return File(found[0], folder / found[0])
         raise InputError(

@@ -62,7 +62,9 @@ class Pairs(Examples):
         place = Path(self.path)
         if place.is_dir():
             found = [
-                File(p.name, p) for p in sorted(place.iterdir()) if p.is_file() and kind_of(p.name) and p.name[0] != "."
+                File(p.name, p)
+                for p in sorted(place.iterdir())
+                if not p.is_dir() and kind_of(p.name) and p.name[0] != "."
             ]
         else:
             found = [File(place.name, place)] if place.exists() and kind_of(place.name) else []

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,6 +21,9 @@ MEMORY = Path("/dev/shm")
 
 SEED = int(os.environ.get("FAULTS_SEED") or 1)
 """Draws the sampled points, the moments of signals and the damages."""
+
+PART, PARTS = map(int, (os.environ.get("FAULTS_PART") or "1/1").split("/"))
+"""Which part of the points, such as 2/8, is tried where a test asks for every one."""
 
 LANES = int(os.environ.get("FAULTS_LANES") or len(os.sched_getaffinity(0)))
 """How many runs go on beside each other where a test asks for every point."""
@@ -53,9 +57,10 @@ class Bench:
         shutil.rmtree(place, ignore_errors=True)
         return place
 
-    def copy(self, name: str = "ws", of: Path | None = None) -> Path:
+    def copy(self, name: str = "ws", of: Path | None = None, inside: Path = Path()) -> Path:
+        """A copy of a workspace; or, with `inside`, a workspace that has the copied folder there and nothing else."""
         place = self.fresh(name)
-        shutil.copytree(of or self.good, place)
+        shutil.copytree(of or self.good, place / inside)
         return place
 
     def until(self, number: int) -> dict[str, str]:
@@ -78,11 +83,12 @@ class Bench:
         return found
 
     def each(self, check: Callable[..., Any], points: Iterable[tuple[Any, ...]]) -> list[Any]:
-        """Calls check(bench, *point) for every point, over all lanes. Stops at the first that fails."""
+        """Calls check(bench, *point) for every point of this part, over all lanes. Stops at the first that fails."""
         while len(self.lanes) < LANES:
             folder = self.folder / f"lane-{len(self.lanes)}"
             folder.mkdir()
-            self.lanes.append(replace(self, server=Server(folder), folder=folder, lanes=[]))
+            server = Server(folder, real=world.is_real(self.data))
+            self.lanes.append(replace(self, server=server, folder=folder, lanes=[]))
         free: SimpleQueue[Bench] = SimpleQueue()
         for lane in self.lanes:
             free.put(lane)
@@ -97,7 +103,7 @@ class Bench:
                 free.put(lane)
 
         with ThreadPoolExecutor(LANES) as pool:
-            futures = [pool.submit(take, point) for point in points]
+            futures = [pool.submit(take, point) for point in list(points)[PART - 1 :: PARTS]]
             try:
                 return [future.result() for future in futures]
             finally:
@@ -108,14 +114,23 @@ class Bench:
             lane.server.close()
 
 
-@pytest.fixture(scope="session")
-def bench() -> Iterator[Bench]:
+@contextmanager
+def made(*, real: bool, until: int | None = None) -> Iterator[Bench]:
+    """A bench of the light pipeline, or of the one that really trains; its workspace has the results of the first nodes."""
     with tempfile.TemporaryDirectory(prefix="faults-", dir=MEMORY if MEMORY.is_dir() else None) as place:
         folder = Path(place)
-        server = Server(folder)
+        server = Server(folder, real=real)
         data = write_data(folder / "data")
-        ended = server.run(data, folder / "good", do="count")
+        if real:
+            world.write_model(data)
+        ended = server.run(data, folder / "good", do="count", until=until)
         assert ended.code == 0, ended.said
-        made = Bench(server, data, folder, folder / "good", ended.events, content(folder / "good"))
-        yield made
-        made.close()
+        found = Bench(server, data, folder, folder / "good", ended.events, content(folder / "good"))
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def bench() -> Iterator[Bench]:
+    with made(real=False) as found:
+        yield found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import json
@@ -22,6 +23,9 @@ from tests.faults import events, measure, world
 
 ROOT = Path(__file__).parents[2]
 
+PATIENCE = 300
+"""Seconds after which a run hangs: it tells the stack of every thread and ends with 1. The longest takes ten."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -33,13 +37,13 @@ class Ended:
 
 
 class Server:
-    """Runs of the light pipeline in processes of their own, without the time that imports take."""
+    """Runs of the light pipeline in processes of their own, without the time that imports take; `real` imports torch as well."""
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
+    def __init__(self, folder: Path, threads: int = 1, *, real: bool = False) -> None:
         self.folder = folder
         (folder / "warm").mkdir()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.server", str(folder / "warm")], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "tests.faults.server", str(folder / "warm"), "real" if real else "light"], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)},
         )  # fmt: skip
 
@@ -89,6 +93,8 @@ def _child(order: dict[str, Any]) -> int:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], resource.RLIM_INFINITY))
     if "measure" in order:
         measure.install(Path(order["measure"]))
+    if world.is_real(Path(order["data"])):
+        world.train_really()
     changes, until = order.get("changes", {}), order.get("until")
     code = guarded(lambda: bring(world.runner(Path(order["data"]), workspace, **changes), lambda all: set(all[:until])))
     with os.fdopen(os.open(order["out"] + ".events", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
@@ -96,16 +102,17 @@ def _child(order: dict[str, Any]) -> int:
     return code
 
 
-def _warm(folder: Path) -> None:
+def _warm(folder: Path, real: bool) -> None:
     """Imports whatever a run imports: a first run, in a process of its own, says what that is."""
     said = folder / "modules"
     child = os.fork()
     if child == 0:
         before = set(sys.modules)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        code = _child(
-            {"data": str(world.write_data(folder / "data")), "workspace": str(folder / "ws"), "out": str(said)}
-        )
+        data = world.write_data(folder / "data")
+        if real:
+            world.write_model(data)
+        code = _child({"data": str(data), "workspace": str(folder / "ws"), "out": str(said)})
         said.write_text("\n".join(name for name in sys.modules if name not in before and not name.startswith("__")))
         os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
@@ -117,7 +124,7 @@ def _warm(folder: Path) -> None:
 
 def _serve() -> None:
     world.lighten()
-    _warm(Path(sys.argv[1]))
+    _warm(Path(sys.argv[1]), sys.argv[2] == "real")
     for line in sys.stdin:
         order = json.loads(line)
         Path(order["out"] + ".events").unlink(missing_ok=True)
@@ -127,6 +134,7 @@ def _serve() -> None:
             os.dup2(said, 2)
             os.dup2(said, 1)
             code = 99
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)
             try:
                 code = _child(order)
             except BaseException:

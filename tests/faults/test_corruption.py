@@ -54,20 +54,22 @@ def refused(path: Path, folder: Path, stored: Stored | None) -> str:
 
 
 def check_damages(bench: Bench, kind: str, count: int) -> None:
-    workspace = bench.copy()
-    path = place(workspace, kind)
-    folder = workspace / "/".join(path.relative_to(workspace).parts[:2])
+    """Each damage is found by whoever reads the file, and by `verify`."""
+    inside = Path(*Path(KINDS[kind]).parts[:2])
+    workspace = bench.copy(of=bench.good / inside, inside=inside)  # that result alone: verify is asked each time
+    path, folder = place(workspace, kind), workspace / inside
     stored = {folder / one.file: one for one in read(folder / "manifest.json").record.stored()}.get(path)
     assert (stored is None) == (kind == "manifest")
     whole = path.read_bytes()
-    for i, data in enumerate(damages(path, count, len(kind))):
+    assert faults(Workspace(workspace)) == (1, len(read(folder / "manifest.json").record.stored()) + 1, [])
+    for data in damages(path, count, len(kind)):
         path.write_bytes(data)
         says = refused(path, folder, stored)
         assert str(path) in says
         assert f"remove {folder}" in says
-        if i % 20 == 0:
-            found = faults(Workspace(workspace))[2]
-            assert [fault.path for fault in found] == [str(path)]
+        (found,) = faults(Workspace(workspace))[2]
+        assert found.path == str(path)
+        assert f"remove {folder}" in found.mend
     path.write_bytes(whole)
     assert faults(Workspace(workspace))[2] == []
 
@@ -81,7 +83,20 @@ def test_a_sample_of_damages(bench, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand_damages(bench, kind):
     check_damages(bench, kind, 1_000)
-    print(f"\n{kind}: 1,000 of 1,000 damages found")
+    print(f"\n{kind}: 1,000 of 1,000 damages found by the reader and by verify")
+
+
+def test_one_bit_of_any_file_is_found(bench):
+    workspace, chance = bench.copy(), random.Random(SEED)
+    files = [workspace / name for name in bench.expected]
+    assert len(files) > 60
+    for path in files:
+        whole = path.read_bytes()
+        data = bytearray(whole)
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        assert [fault.path for fault in faults(Workspace(workspace))[2]] == [str(path)]
+        path.write_bytes(whole)
 
 
 def test_a_damaged_input_stops_the_run_and_its_mend_works(bench):

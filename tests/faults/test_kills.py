@@ -51,8 +51,8 @@ def check_kill(bench: Bench, at: int) -> None:
     end_well(bench, workspace, bench.expected)
 
 
-def check_station(bench: Bench, station: Station, at: int, whole: bool) -> None:
-    """Killed at an event of one node, where those before it are there. Then that node again, or all to the end.
+def check_station(bench: Bench, station: Station, at: int, whole: bool) -> bool:
+    """Killed at an event of one node, where those before it are there. Then that node again, or with `whole` all to the end.
 
     What is there after the node is what was there without the kill, byte by byte, so the rest would end the same.
     """
@@ -61,6 +61,7 @@ def check_station(bench: Bench, station: Station, at: int, whole: bool) -> None:
     assert ended.code == -signal.SIGKILL, ended.said
     clean(workspace)
     go_on(bench, workspace, station, whole)
+    return whole
 
 
 def go_on(bench: Bench, workspace: Path, station: Station, whole: bool) -> None:
@@ -85,11 +86,10 @@ def turns(bench, other) -> list[Station]:
     return [station for station in found if len(station.events) > len(found[0].events)]
 
 
-def points(stations: list[Station], every: int = 1) -> list[tuple[Station, int, bool]]:
+def points(stations: list[Station]) -> list[tuple[Station, int, bool]]:
     """Every event of every station; the seed draws which tenth of them goes on to the end of the whole run."""
     chance = random.Random(SEED)
-    found = [(station, at, chance.random() < 0.1) for station in stations for at in range(1, len(station.events) + 1)]
-    return found[::every]
+    return [(station, at, chance.random() < 0.1) for station in stations for at in range(1, len(station.events) + 1)]
 
 
 @pytest.fixture(scope="module")
@@ -223,44 +223,41 @@ def told(says: str, begun: float) -> None:
 
 @pytest.mark.faults
 def test_every_kill(bench, stations):
-    begun, all_points = time.monotonic(), points(stations)
-    bench.each(check_station, all_points)
-    ends = sum(whole for _, _, whole in all_points)
-    told(
-        f"killed at each of {len(all_points)} events of {len(stations)} nodes, {ends} of them to the end of all", begun
-    )
+    begun = time.monotonic()
+    ends = bench.each(check_station, points(stations))
+    told(f"killed at each of {len(ends)} events of {len(stations)} nodes, {sum(ends)} of them to the end of all", begun)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("back", [False, True])
 def test_every_kill_while_results_are_replaced(bench, turns, back):
-    begun, all_points = time.monotonic(), points(turns)
-    bench.each(check_turn, [(station, at, back) for station, at, _ in all_points])
-    told(f"killed at each of {len(all_points)} events of another configuration, then {'back' if back else 'on'}", begun)
+    begun = time.monotonic()
+    done = bench.each(check_turn, [(station, at, back) for station, at, _ in points(turns)])
+    told(f"killed at each of {len(done)} events of another configuration, then {'back' if back else 'on'}", begun)
 
 
 @pytest.mark.faults
 def test_a_hundred_kills_of_whole_runs(bench):
-    begun, chosen = time.monotonic(), sample(bench, 100, SEED)
-    bench.each(check_kill, [(at,) for at in chosen])
-    told(f"killed at {len(chosen)} of {len(bench.events)} events of whole runs", begun)
+    begun = time.monotonic()
+    done = bench.each(check_kill, [(at,) for at in sample(bench, 100, SEED)])
+    told(f"killed at {len(done)} of {len(bench.events)} events of whole runs", begun)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("names_kept", [False, True])
 def test_a_hundred_power_losses(bench, names_kept):
-    begun, chosen = time.monotonic(), sample(bench, 100, SEED + 2)
-    bench.each(check_power, [(at, names_kept) for at in chosen])
-    told(f"power lost at {len(chosen)} events, names {'kept' if names_kept else 'lost'}", begun)
+    begun = time.monotonic()
+    done = bench.each(check_power, [(at, names_kept) for at in sample(bench, 100, SEED + 2)])
+    told(f"power lost at {len(done)} events, names {'kept' if names_kept else 'lost'}", begun)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
 def test_every_refusal(bench, stations, code):
-    begun, all_points = time.monotonic(), points(stations)
-    ended = bench.each(check_refused_station, [(*point, code) for point in all_points])
-    says = f"{errno.errorcode[code]} at each of {len(all_points)} events"
-    told(f"{says}, {sum(ended)} stopped the run and the others lost a line of the log or a lock's text", begun)
+    begun = time.monotonic()
+    stopped = bench.each(check_refused_station, [(*point, code) for point in points(stations)])
+    says = f"{errno.errorcode[code]} at each of {len(stopped)} events"
+    told(f"{says}, {sum(stopped)} stopped the run and the others lost a line of the log or a lock's text", begun)
 
 
 @pytest.mark.faults
@@ -270,12 +267,15 @@ def test_signals_from_outside_at_random_times(bench, number, count):
     bench.server.run(bench.data, bench.fresh())
     whole = time.monotonic() - begun
     chance = random.Random(SEED + int(number))
-    stopped = sum(bench.each(check_random, [(chance.uniform(0.02, whole), number) for _ in range(count)]))
-    told(f"{number.name}: {stopped} of {count} runs stopped at a random moment", begun)
+    stopped = bench.each(check_random, [(chance.uniform(0.02, whole), number) for _ in range(count)])
+    told(f"{number.name}: {sum(stopped)} of {len(stopped)} runs stopped at a random moment", begun)
 
 
 @pytest.mark.faults
 def test_two_signals_at_every_tenth_event(bench):
-    begun, chosen = time.monotonic(), range(1 + SEED % 10, len(bench.events) + 1, 10)
-    bench.each(check_signals, [(at, signal.SIGTERM, signal.SIGINT) for at in chosen])
-    told(f"two signals at each of {len(chosen)} events", begun)
+    begun = time.monotonic()
+    done = bench.each(
+        check_signals,
+        [(at, signal.SIGTERM, signal.SIGINT) for at in range(1 + SEED % 10, len(bench.events) + 1, 10)],
+    )
+    told(f"two signals at each of {len(done)} events", begun)

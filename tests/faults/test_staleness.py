@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import types
 from dataclasses import replace
 from typing import Any, Literal, Union, get_args, get_origin
@@ -13,7 +14,8 @@ from pipeline import plan
 from pipeline.runner import Runner
 from pipeline.store import Workspace
 from stages.errors import HardrockError
-from stages.settings import Settings
+from stages.registry import ManyOf, Member, OneOf, names
+from stages.settings import Settings, parse
 from tests.faults import world
 
 ELSEWHERE = {
@@ -44,11 +46,22 @@ def others(annotation: Any, value: Any):
     elif isinstance(value, str):
         yield value + "x"
     elif isinstance(value, tuple) and value:
-        yield from (value[:-1], value[::-1], ("train",), ("dev",))
+        yield from (value[:-1], value[::-1], ("train",), ("dev",), *_choices(annotation))
     elif value is None:
-        yield from (7, 0.5, "x", False, ("test",), (7,))
+        yield from (7, 0.5, "x", "of {document}", False, ("test",), (7,), (1, 2, 3))
     elif value == ():
         yield from (("test",), (7,))
+    elif value == {}:
+        yield {"dense": 2.0}
+    elif isinstance(value, dict):
+        yield {key: f"{each}x" for key, each in value.items()}
+
+
+def _choices(annotation: Any):
+    """A tuple of one, for each value that a tuple of literals may hold."""
+    for inner in get_args(annotation):
+        if get_origin(inner) is Literal:
+            yield from ((choice,) for choice in get_args(inner))
 
 
 def members(value: Any) -> list[Settings]:
@@ -126,6 +139,72 @@ def test_every_key_makes_its_own_stage_stale_and_no_other(bench, light, stage):
                 assert waiting(other) == below(stage), path
     assert without == []
     print(f"\n{stage}: {tried} keys")
+
+
+REQUIRED = {
+    "encoder": {"name": "static", "model": "m", "tokenizer": "t"}, "views": {"title": {}}, "writer": {"name": "local", "model": "m"},
+    "factory": "Flat", "url": "http://localhost/v1", "dataset": {"name": "beir", "path": "x"},
+}  # fmt: skip
+"""A value for each key without a default, where it is no text."""
+BEGUN: dict[tuple[str, str], tuple[dict[str, Any], ...]] = {
+    ("datasets", "corpus"): ({"path": "x"}, {"base": {"name": "beir", "path": "x"}}, {"path": "x", "queries": "x", "qrels": {"dev": "x"}}),
+    ("datasets", "ir_datasets"): ({"id": "x"}, {"train": "x", "dev": "x", "test": "x"}),
+    ("filters", "score_window"): ({"cap": 0.5},),
+}  # fmt: skip
+"""Where one of several keys is needed: the ways a member may be given, so that each key can change in one of them."""
+
+
+def families() -> list[str]:
+    """The families that the stages may hold members of, and those that these may hold."""
+    found: set[str] = set()
+    models: list[type[Settings]] = [plan.spec(stage).config for stage in plan.STAGES]
+    while models:
+        marks = [mark for info in models.pop().model_fields.values() for mark in info.metadata]
+        for family in {mark.family for mark in marks if isinstance(mark, OneOf | ManyOf)} - found:
+            found.add(family)
+            models += [member_of(family, name) for name in names(family)]
+    return sorted(found)
+
+
+def member_of(family: str, name: str) -> type[Settings]:
+    module = importlib.import_module(f"stages.{family}.{name}")
+    return getattr(module, "".join(word.capitalize() for word in name.split("_")))
+
+
+def tables(annotation: Any):
+    """The tables in an annotation that are no members of a family."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from tables(inner)
+
+
+def check_keys(model: type[Settings], ways: tuple[dict[str, Any], ...]) -> int:
+    """Each key of a table changes what identifies it, unless it changes speed alone. Returns how many were tried."""
+    tried = 0
+    needed = {key: REQUIRED.get(key, "x") for key, info in model.model_fields.items() if info.is_required()}
+    made = [parse(model, needed | more, model.__name__) for more in ways]
+    for field in model.model_fields:
+        found = [(one, *each) for one in made for each in changed(one, field)]
+        assert found or any(members(getattr(one, field)) for one in made), f"{model.__name__}.{field}"
+        for one, path, other, info in found:
+            tried += 1
+            assert (other.semantic() == one.semantic()) == speed_only(info), f"{model.__name__}.{path}"
+    return tried
+
+
+@pytest.mark.parametrize("family", families())
+def test_every_key_of_every_member_of_a_family_counts_unless_it_changes_speed_alone(family):
+    """That what counts of a member makes the stage stale that holds it, the test before shows with the members of the light pipeline."""
+    tried = sum(check_keys(member_of(family, name), BEGUN.get((family, name), ({},))) for name in names(family))
+    print(f"\n{family}: {tried} keys")
+
+
+def test_every_key_of_every_table_in_a_stage_counts():
+    fields = [info.annotation for stage in plan.STAGES for info in plan.spec(stage).config.model_fields.values()]
+    found = {table for annotation in fields for table in tables(annotation) if not issubclass(table, Member)}
+    assert {table.__name__ for table in found} >= {"Lora", "EarlyStopping", "Guarded"}
+    assert sum(check_keys(table, ({},)) for table in found) > 10
 
 
 @pytest.mark.parametrize("optional", ["lora", "early_stopping", "guide"])

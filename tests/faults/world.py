@@ -21,6 +21,7 @@ from pipeline.fingerprint import digest
 from pipeline.runner import Runner
 from pipeline.store import Workspace
 from stages import train
+from stages.encoders.static import Static
 from stages.registry import Member
 from stages.schemas import TRAINING_LOG
 from stages.spec import Context, Inputs, Part
@@ -113,6 +114,31 @@ def lighten(put: Callable[[Any, str, Any], None] = setattr) -> None:
     put(environment, "versions", dict)
 
 
+def train_really() -> None:
+    """Takes back the light training."""
+    plan.module = _real
+
+
+def write_model(data: Path) -> None:
+    """A static encoder of real weights beside the data: then this is what is trained, and by the real training."""
+    from safetensors.numpy import save_file
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    texts = [json.loads(line)["text"] for name in ("corpus", "queries") for line in (data / f"{name}.jsonl").open()]
+    words = sorted({word for text in texts for word in text.split()})
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0} | {word: i for i, word in enumerate(words, 1)}, "[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(data / "tokenizer.json"))
+    table = np.random.default_rng(0).normal(size=(len(words) + 1, 16)).astype(np.float32)
+    save_file({"embedding.weight": table}, data / "model.safetensors")
+
+
+def is_real(data: Path) -> bool:
+    return (data / "model.safetensors").exists()
+
+
 def write_data(folder: Path, train: int = 5) -> Path:
     """A BEIR folder of 14 documents and 9 queries, or of as many as it takes for `train` to train with."""
     words = ["femur", "tibia", "skull", "rib", "wrist", "ankle", "pelvis"]
@@ -137,8 +163,12 @@ def write_data(folder: Path, train: int = 5) -> Path:
 
 def configuration(data: Path, rounds: int = 1, **changes: Any) -> config.Configuration:
     """The light configuration; `changes` are whole tables."""
-    encoder = Hashed()
-    tables = {**TABLES, "ingest": {"dataset": {"name": "beir", "path": str(data)}}, **changes}
+    encoder: Member = Hashed()
+    training: dict[str, Any] = {}
+    if is_real(data):
+        encoder = Static(model=str(data / "model.safetensors"), tokenizer=str(data / "tokenizer.json"))
+        training = {"batch_size": 2, "epochs": 2.0, "checkpoint_steps": 2}
+    tables = {"train": training, **TABLES, "ingest": {"dataset": {"name": "beir", "path": str(data)}}, **changes}
     stages = {
         s: plan.spec(s).config.model_validate(
             tables.get(s, {}) | ({"encoder": encoder} if s in ("embed", "train") else {})
