@@ -141,11 +141,13 @@ def triplets_ours(folder: Path, options: dict[str, Any]) -> Work:
     from benchmarks.memory import run, vectors
     from pipeline.memory import MemoryTable
     from stages import deepen, export, index, judge, mine, sample, teach
+    from stages.schemas import PICTURES
 
     documents, queries = _vectors(folder, False)
     inputs: dict[str, Any] = {
         name: MemoryTable((pq.read_table(folder / f"{name}.parquet"),)) for name in ("corpus", "queries", "qrels")
     }
+    inputs["pictures"] = MemoryTable((PICTURES.empty_table(),))
     inputs |= {"corpus_vectors": vectors(documents), "query_vectors": vectors(queries)}
     depth, negatives = options["depth"], options["negatives"]
     steps = (

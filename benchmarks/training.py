@@ -164,6 +164,7 @@ def inputs(count: int) -> Mapping[str, Any]:
         "corpus": _table("corpus", [{"row": i, "text_hash": i, **row} for i, row in enumerate(found)]),
         "qrels": _table("qrels", [{"query_row": i, "doc_row": i, "relevance": 1, **shared} for i in pairs]),
         "promoted": _table("promoted", []),
+        "pictures": _table("pictures", []),
         "triplets": _table(
             "triplets", [{"query_row": i, "positive_row": i, "negative_row": count + i, **negative} for i in pairs]
         ),
