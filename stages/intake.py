@@ -370,6 +370,10 @@ class Intake:
     def first_reject(self, table: str) -> str:
         """What is wrong with the first row of a table that was rejected, and where it stands; empty when none was."""
         fault = self._first.get(table)
+        if (
+            fault is None and table == "corpus"
+        ):  # the documents of a row may be missing for what is wrong with its query
+            fault = next((item for item in self._dataset.queries() if isinstance(item, Fault)), None)
         return f"; the first that was rejected: {fault.reason} ({self._where(fault)})" if fault else ""
 
     def check_balance(self) -> None:

@@ -6,11 +6,10 @@ import csv
 import re
 from collections.abc import Iterator
 
-from stages.datasets._helpers import File, lines, utf8_fault
+from stages.datasets._helpers import File, lines, names_a_column, utf8_fault
 from stages.records import Fault, Judgement, Note, shown
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?", re.ASCII)
 _HEADER = ["query-id", "corpus-id", "score"]
 
 
@@ -32,7 +31,7 @@ def judgements(file: File, split: str) -> Iterator[Judgement | Fault | Note]:
             continue
         if first:
             first = False
-            if len(fields) == 3 and not _NUMBER.fullmatch(fields[2].strip()):
+            if len(fields) == 3 and names_a_column(fields[2].strip()):
                 if fields != _HEADER:
                     yield Note(f"{file.name} line 1 is taken as its header: {shown(text)}")
                 continue

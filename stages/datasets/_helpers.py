@@ -31,6 +31,7 @@ _PACKED = {
     "a tar archive": re.compile(rb".{257}ustar", re.DOTALL),
     "a Parquet file": re.compile(rb"PAR1[\x00-\x1f]"),
 }
+_NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity|null|none|n/?a|[.-]*)", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NEAR_END = 16  # a number, a name or an escape that is cut off is shorter
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
@@ -250,6 +251,7 @@ class _Array:
         self._skip()
         self._take(1)
         if self._skip() == "]":
+            self._end()
             return
         while True:
             line = self._line
@@ -260,6 +262,7 @@ class _Array:
                 yield Fault(self._file.name, line, None, None, f"not a JSON object: {shown(row)}", "write an object")
             after = self._skip()
             if after == "]":
+                self._end()
                 return
             if after != ",":
                 raise self._broken(
@@ -267,6 +270,11 @@ class _Array:
                 )
             self._take(1)
             self._skip()
+
+    def _end(self) -> None:
+        self._take(1)
+        if more := self._skip():
+            raise self._broken(f"the array ends, and '{shown(more)}' follows")
 
     def _element(self) -> Any:
         while True:
@@ -325,6 +333,11 @@ def _json_reason(text: str, error: Exception) -> tuple[str, str]:
     if isinstance(error, RecursionError):
         return "JSON that is nested too deeply", "write a flat object"
     return f"a JSON number that cannot be read: {shown(str(error))}", "write ids and texts in quotes"
+
+
+def names_a_column(field: str) -> bool:
+    """Whether the last field of the first line of qrels is a header's: no digit, and none of the words for no number."""
+    return not re.search(r"\d", field) and not _NO_NUMBER.fullmatch(field)
 
 
 def missing_key(file: File, line: int, row: dict[str, Any], key: str, id_key: str) -> Fault:

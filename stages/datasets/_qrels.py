@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from stages.datasets._examples import split_in
-from stages.datasets._helpers import File, lines, utf8_fault
+from stages.datasets._helpers import File, lines, names_a_column, utf8_fault
 from stages.errors import ConfigError
 from stages.records import SPLITS, Fault, Judgement, Note, shown, split_of
 
@@ -26,7 +26,7 @@ def judgements(
             continue
         if not fields:
             continue
-        if first and len(fields) in (3, 4) and not _INTEGER.fullmatch(fields[-1]) and not re.search(r"\d", fields[-1]):
+        if first and len(fields) in (3, 4) and names_a_column(fields[-1]):
             first = False
             yield Note(f"{file.name} line {number} is taken as its header: {shown(' '.join(fields))}")
             continue

@@ -148,7 +148,8 @@ def test_sentence_transformers_trains_on_what_its_miner_returns(compared):
     from pipeline.compare.miner import DOCUMENTED
     from pipeline.config import load
 
-    encoder = load(compared / "hardrock.toml").stages["embed"].encoder
+    stages = load(compared / "hardrock.toml").stages
+    encoder, wanted = stages["embed"].encoder, min(stages["train"].negatives, stages["sample"].negatives)
     _, positives, _, _ = world(compared)
     corpus = table(compared / "ws", "ingest/corpus").to_pylist()
     texts = [join_title(row["title"], row["text"]) for row in corpus]
@@ -157,7 +158,7 @@ def test_sentence_transformers_trains_on_what_its_miner_returns(compared):
     random.seed(0)
     given = mine_hard_negatives(
         Dataset.from_dict({"anchor": [queries[q]["text"] for q, _ in pairs], "positive": [texts[d] for _, d in pairs]}),
-        encoder.module("cpu"), corpus=texts, num_negatives=1, verbose=False, **DOCUMENTED,
+        encoder.module("cpu"), corpus=texts, num_negatives=wanted, verbose=False, **DOCUMENTED,
     )  # fmt: skip
     expected = {(row["anchor"], row["positive"], row["negative"]) for row in given}
     found = {
@@ -176,6 +177,9 @@ def test_a_second_round_mines_with_its_own_model(compared):
 
 
 def test_every_arm_has_the_same_budget(compared):
+    from pipeline.config import load
+
+    wanted = load(compared / "hardrock.toml").stages["train"].negatives
     rest = set()
     for one in ARMS:
         trained = [manifest(arm(compared, one.name), f"round-{n:02d}/train") for n in range(one.rounds)]
@@ -183,7 +187,7 @@ def test_every_arm_has_the_same_budget(compared):
         for each in trained:
             config = dict(each["identity"]["config"])
             config.pop("max_steps")
-            assert config.pop("negatives") == (1 if one.mines else 0)
+            assert config.pop("negatives") == (wanted if one.mines else 0)
             assert config.pop("pairs") == "all"
             rest.add(json.dumps(config, sort_keys=True))
     assert len(rest) == 1

@@ -122,3 +122,40 @@ def test_bytes_after_a_gzip_file_are_damage_and_zeros_are_not(tmp_path):
     packed.write_bytes(gzip.compress(CORPUS) + b"more")
     with pytest.raises(InputError, match="cut off or damaged"):
         read(folder, tmp_path)
+
+
+def test_a_row_with_a_bad_query_is_the_reason_when_no_document_is_left(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"anchor": null, "positive": "x"}\n')
+    with pytest.raises(InputError, match="corpus: no row is left") as caught:
+        read_pairs(tmp_path / "p.jsonl", tmp_path / "scratch")
+    assert "null where a text belongs" in str(caught.value)
+    assert "line 1, column 'anchor'" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["NaN", "inf", "null", "N/A", "-", "none"])
+@pytest.mark.parametrize("reader", ["beir", "trec"])
+def test_what_is_no_number_in_the_first_line_of_qrels_is_no_header(tmp_path, reader, value):
+    files = dict(READERS[reader][0])
+    (name,) = (name for name in files if "qrels" in name)
+    *lines, last = files[name].rstrip(b"\n").split(b"\n")
+    given = last[: last.rindex(last.split()[-1])] + value.encode()
+    write(tmp_path, {**files, name: b"\n".join([given, *lines[1:], last])})
+    with pytest.raises(InputError, match="is not a whole number"):
+        support.run(ingest, config({"name": reader, "path": str(tmp_path)}), {}, tmp_path)
+
+
+@pytest.mark.parametrize("more", ["trash", "[]", "{}", ","])
+@pytest.mark.parametrize("reader", ["dpr", "flagembedding"])
+def test_nothing_may_follow_a_json_array(tmp_path, reader, more):
+    """Two files put together would else lose the second one without a word."""
+    row = {
+        "dpr": '{"question": "q", "positive_ctxs": [{"title": "", "text": "t"}], "negative_ctxs": [], "hard_negative_ctxs": []}',
+        "flagembedding": '{"query": "q", "pos": ["p"], "neg": ["n"]}',
+    }[reader]
+    path = tmp_path / "d.json"
+    path.write_text(f"[{row}]\n \n")
+    support.run(ingest, config({"name": reader, "path": str(path)}), {}, tmp_path)
+    path.write_text(f"[{row}]\n{more}")
+    with pytest.raises(InputError, match="the array ends, and") as caught:
+        support.run(ingest, config({"name": reader, "path": str(path)}), {}, tmp_path)
+    assert str(path) in str(caught.value)

@@ -58,6 +58,13 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "no pickle": ("faults/test_hostile_files::test_no_pickle_is_ever_loaded", "stages/encoders/test_sentence_transformers::test_pickled_weights_are_refused"),
     "DuckDB": ("pipeline/test_catalog::test_nothing_outside_of_the_workspace_can_be_read", "pipeline/test_catalog::test_nothing_but_one_select_is_run", "pipeline/test_catalog::test_the_connection_itself_is_locked"),
     "HTML reports": ("stages/test_report::test_hostile_texts_do_nothing_and_the_page_asks_for_nothing", "stages/test_report::test_the_policy_allows_exactly_the_style_that_is_there", "faults/test_hostile::test_hostile_ids_and_texts_go_through_the_whole_pipeline"),
+    "what is no file, and files of another kind": (
+        "faults/test_bad_places::test_what_is_no_file_is_refused", "faults/test_bad_places::test_none_of_a_folder_is_passed_over",
+        "faults/test_bad_places::test_a_file_that_is_packed_in_another_way_is_told_by_its_kind",
+    ),
+    "killed inside of training": ("faults/test_kills_in_training::test_every_kill_in_training", "stages/test_train::test_a_killed_run_goes_on_to_the_same_bytes"),
+    "long runs": ("faults/test_long::test_nothing_grows_over_a_hundred_shards", "faults/test_long::test_nothing_grows_over_five_rounds"),
+    "scale-out": ("faults/test_long::test_threads_and_shards_change_nothing", "pipeline/test_engines::test_a_killed_run_takes_its_workers_along_and_goes_on"),
     "power loss": ("faults/test_kills::test_a_hundred_power_losses",),
     "determinism": ("properties/test_mining::test_shards_blocks_and_threads_change_nothing", "stages/indexes/test_factory::test_the_same_vectors_give_the_same_index_in_any_number_of_threads", "properties/test_judging::test_any_sharding_gives_the_same_triplets"),
 }  # fmt: skip
