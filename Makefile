@@ -70,8 +70,8 @@ verify: setup ## check every file of the workspace against its sha256
 sql: setup ## a DuckDB prompt over the workspace
 	@$(HARDROCK) sql
 
-test: setup ## all tests
-	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+test: setup ## all tests, in JOBS=2 processes
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
 
 test-faults: setup ## thousands of kills, damages and refusals of the disk; SEED=2 PART=1/8 FAULTS=tests/faults/second.toml
 	@FAULTS_SEED=$(SEED) FAULTS_PART=$(PART) FAULTS_CONFIGURATION=$(FAULTS) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -o faulthandler_timeout=0 -s tests/faults
