@@ -121,10 +121,11 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
         batch.num_rows - batch.column("picture").null_count for batch in inputs["corpus"].batches(["picture"])
     )
     facts |= {"pictures": pictures} if pictures else {}
-    for note in getattr(loaded, "notes", ()):
-        context.log(note)
-    if not pictured and isinstance(loaded, Preparing):
-        facts[MADE_WITH] = _made_with(config, encoder, loaded)
+    if isinstance(loaded, Preparing):
+        for note in loaded.notes:
+            context.log(note)
+        if not pictured:
+            facts[MADE_WITH] = _made_with(config, encoder, loaded)
     final = shards(config, inputs)[-1]
     for table, name, columns in (
         ("corpus", "corpus_vectors", ["row", "doc_id", "title", "text", "picture"]),

@@ -134,7 +134,7 @@ def test_text_and_pictures_train_towards_each_other_and_what_is_frozen_stays(tmp
     texts = ["a red square", "a blue square"]
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=0.01)
     losses = []
-    for _ in range(20):
+    for _ in range(40):
         seen = module(module.preprocess(pictures))["sentence_embedding"]
         read = module(module.preprocess(texts))["sentence_embedding"]
         loss = torch.nn.functional.cross_entropy(10 * read @ seen.T, torch.arange(2))
