@@ -27,6 +27,7 @@ LOADERS = {
     "beir": "beir's `GenericDataLoader` and mteb's `RetrievalDatasetLoader`",
     "colbert-ai": "its `Collection`, `Queries` and `Examples`",
     "datasets": "`load_dataset` of every configuration of the card",
+    "webdataset": "its `WebDataset`",
 }
 """What reads an export in `make test`, of the trainers whose packages are pinned here."""
 TOP = """# Will my trainer read it?
