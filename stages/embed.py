@@ -2,7 +2,7 @@
 
 A shard is encoded by itself: identical texts or pictures in it once, in batches that never reach into another shard. So a shard's
 vectors hang on its rows and the model, not on which shards were done before a kill. Texts that the workspace's earlier result has
-are not encoded again (docs/decisions/0013-vectors-of-unchanged-texts.md); pictures are.
+are not encoded again (docs/decisions/0011-vectors-of-unchanged-texts.md); pictures are.
 """
 
 from __future__ import annotations
