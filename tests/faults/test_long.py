@@ -21,7 +21,8 @@ def flat(rows: list[dict[str, int]], first: int) -> None:
     start, *later = rows[first:]
     for row in later:
         assert row["memory"] - start["memory"] < GROWTH, (start, row)
-        assert row["files"] == start["files"], (start, row)
+        # One more or less: the next shard is read ahead in a thread, and may have its file open or not.
+        assert row["files"] - start["files"] <= 1, (start, row)
         assert row["temporaries"] <= start["temporaries"], (start, row)
         assert row["begun"] == start["begun"], (start, row)
 

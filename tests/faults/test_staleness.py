@@ -20,7 +20,8 @@ from tests.faults import world
 
 ELSEWHERE = {
     ("ingest", "dataset"), ("embed", "encoder"), ("train", "encoder"), ("guard", "encoder"), ("teach", "teachers"),
-    ("guard", "collections"), ("train", "guide"), ("train", "lora"), ("train", "early_stopping"), ("report", "configuration"),
+    ("guard", "collections"), ("train", "guide"), ("train", "lora"), ("train", "early_stopping"), ("train", "augmentations"),
+    ("train", "projection"), ("report", "configuration"),
 }  # fmt: skip
 """Fields with tests of their own: the raw data, the encoder that two stages share, models that are not here, and what the other stages are configured with."""
 
@@ -46,15 +47,21 @@ def others(annotation: Any, value: Any):
     elif isinstance(value, str):
         yield value + "x"
     elif isinstance(value, tuple) and value:
-        yield from (value[:-1], value[::-1], ("train",), ("dev",), *_choices(annotation))
+        yield from (value[:-1], value[::-1], ("train",), ("dev",), *_choices(annotation), *_less(value))
     elif value is None:
         yield from (7, 0.5, "x", "of {document}", False, ("test",), (7,), (1, 2, 3))
     elif value == ():
-        yield from (("test",), (7,))
+        yield from (("test",), (7,), *_choices(annotation))
     elif value == {}:
         yield {"dense": 2.0}
     elif isinstance(value, dict):
         yield {key: f"{each}x" for key, each in value.items()}
+
+
+def _less(value: tuple[Any, ...]):
+    """Numbers that are one less."""
+    if all(isinstance(each, int) for each in value):
+        yield tuple(each - 1 for each in value)
 
 
 def _choices(annotation: Any):
@@ -88,7 +95,7 @@ def changed(config: Settings, field: str):
             for path, new, info in changed(member, inner):
                 many = tuple(new if j == i else one for j, one in enumerate(held))
                 update = {field: many if isinstance(value, tuple) else new}
-                yield f"{field}.{member.name}.{path}", config.model_copy(update=update), info
+                yield f"{field}.{getattr(member, 'name', i)}.{path}", config.model_copy(update=update), info
 
 
 def stale(runner: Runner) -> set[str]:
@@ -207,12 +214,16 @@ def test_every_key_of_every_table_in_a_stage_counts():
     assert sum(check_keys(table, ({},)) for table in found) > 10
 
 
-@pytest.mark.parametrize("optional", ["lora", "early_stopping", "guide"])
+@pytest.mark.parametrize("optional", ["lora", "early_stopping", "guide", "projection", "augmentations"])
 def test_what_training_may_have_besides_makes_training_stale(bench, light, optional):
     runner = world.runner(bench.data, bench.good)
     config = runner.configuration.stages["train"]
     own = {name: getattr(config, name) for name in type(config).model_fields}
-    added = {"guide": config.encoder, "loss": {"name": "guided"}} if optional == "guide" else {optional: {}}
+    with_it = {
+        "guide": {"guide": config.encoder, "loss": {"name": "guided"}},
+        "augmentations": {"augmentations": {"words": {}}},
+    }
+    added = with_it.get(optional, {optional: {}})
     made = type(config).model_validate({**own, **added})
     assert waiting(with_stage(runner, "train", made)) == below("train")
 
