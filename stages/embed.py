@@ -117,10 +117,8 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     precision = resolve(config.precision, context.device)
     loaded = once(context, "model", lambda: encoder.load(context.device, precision))
     facts: dict[str, Any] = {"dimensions": loaded.dimensions, "max_tokens": loaded.max_tokens, "precision": precision}
-    pictures = sum(
-        batch.num_rows - batch.column("picture").null_count for batch in inputs["corpus"].batches(["picture"])
-    )
-    facts |= {"pictures": pictures} if pictures else {}
+    if pictured and (pictures := _count_pictures(inputs["corpus"])):
+        facts["pictures"] = pictures
     if isinstance(loaded, Preparing):
         for note in loaded.notes:
             context.log(note)
@@ -155,6 +153,10 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
             context.log(
                 f"{table}: {truncated} texts have more than {loaded.max_tokens} tokens; what is beyond was not encoded"
             )
+
+
+def _count_pictures(source: Source) -> int:
+    return sum(batch.num_rows - batch.column("picture").null_count for batch in source.batches(["picture"]))
 
 
 def _made_with(config: EmbedConfig, encoder: Encoder, loaded: Preparing) -> str:
