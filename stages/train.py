@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +16,8 @@ from stages.batches.random import Random
 from stages.checkpoints import Checkpoints, Journal, digest
 from stages.encoding import refuse_kinds
 from stages.errors import ConfigError
-from stages.examples import Examples, Pairs
-from stages.guidance import Guidance, Scores
+from stages.examples import Examples
+from stages.guidance import Guidance, Scores, Vectors
 from stages.losses.infonce import Infonce
 from stages.objectives import Objective
 from stages.pictures import Album, kinds
@@ -27,82 +26,17 @@ from stages.schemas import DEV_CURVE, TRAINING_LOG
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
 from stages.training.data import Guide, Relevance, guided, pairs_of
+from stages.training.parts import Batches, EarlyStopping, Encoder, Lora, Projection
 from stages.training.place import Place, place_of
 from stages.training.precision import bf16_on, check_devices
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from stages.training.collator import Texts
+    from stages.training.collator import Collator, Texts
+    from stages.training.development import Development
     from stages.training.loop import Schedule
     from stages.training.plan import Plan
-
-
-class Encoder(Protocol):
-    """What is trained."""
-
-    @property
-    def query_prompt(self) -> str: ...
-
-    @property
-    def document_prompt(self) -> str: ...
-
-    def module(self, device: str) -> SentenceTransformer:
-        """The model with its weights, on the device."""
-        ...
-
-    def fingerprint(self) -> str:
-        """A hash of weights, tokenizer, pooling and prompts."""
-        ...
-
-    def with_checkpoint(self, path: Path) -> Encoder:
-        """The same encoder with the weights of a trained model's folder."""
-        ...
-
-
-class Batches(Protocol):
-    """A rule that puts the pairs of an epoch into batches, one file in `batches/`."""
-
-    def epoch(self, pairs: Pairs, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-        """The batches of an epoch in order, each of up to `batch_size` places of pairs; every pair is in one of them."""
-        ...
-
-
-class Lora(Settings):
-    """Low-rank adapters in place of all weights (Hu et al. 2021). They are merged into the model that is saved."""
-
-    rank: int = Field(16, ge=1, description="of each adapter; more can learn more, for more memory and time")
-    alpha: float = Field(32.0, gt=0, description="the adapter's part is scaled by alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of an adapter's input that is dropped while training")
-    target_modules: tuple[str, ...] | None = Field(
-        None, description="ends of the names of the layers to adapt; none: those that peft knows for the kind of model"
-    )
-
-
-class Projection(Settings):
-    """A head between the embeddings and the loss, of two layers with ReLU, that the saved model is without (SimCLR)."""
-
-    hidden: int = Field(256, ge=1, description="values of the layer between; costs little beside the encoder")
-    dimensions: int = Field(
-        128, ge=2, description="values that the loss sees; the paper finds no difference from 32 to 2,048"
-    )
-
-
-class EarlyStopping(Settings):
-    """Measures nDCG@10 on the split dev while training, ends when nothing is gained any more, and keeps the best weights."""
-
-    evaluate_steps: int = Field(
-        100, ge=1, description="optimizer steps between two measurements; each embeds the dev queries and the documents"
-    )
-    patience: int = Field(
-        5, ge=1, description="measurements without a new best after which training ends; more go on longer"
-    )
-    documents: int | None = Field(
-        20_000,
-        ge=1,
-        description="documents that are searched: the relevant ones and a sample by seed; none: all. Fewer are faster, and "
-        "the nDCG is higher than over all of them",
-    )
 
 
 class TrainConfig(Settings):
@@ -352,17 +286,22 @@ class _Work(NamedTuple):
     scores: Scores | None
 
 
+class _Model(NamedTuple):
+    """What is trained: the encoder, its module with the weights, and whether its passes are in bf16."""
+
+    encoder: Encoder
+    module: SentenceTransformer
+    bf16: bool
+
+
 def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> tuple[Journal, SentenceTransformer]:
     """Trains, and returns the journal and the trained model."""
     from stages.training import loop, model
-    from stages.training.collator import Augmenting, Collator
-    from stages.training.development import development
     from stages.training.projection import Projected
 
-    plan, place, relevance, scores = work
+    plan, place, _, scores = work
     encoder, chosen = config.encoder, plan.pairs.examples
-    found = kinds(inputs["corpus"]) | kinds(inputs["queries"])
-    refuse_kinds(encoder, found)
+    refuse_kinds(encoder, kinds(inputs["corpus"]) | kinds(inputs["queries"]))
     if "checkpoint" in inputs:
         encoder = encoder.with_checkpoint(inputs["checkpoint"].path())
     bf16 = bf16_on(context.device, config.precision, context.log)
@@ -372,38 +311,11 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
     if config.lora:
         lora = config.lora
         model.adapt(module, lora.rank, lora.alpha, lora.dropout, lora.target_modules)
-    vectors = None
-    if config.guide:
-        if "picture" in found:
-            raise ConfigError(
-                "a guide reads texts, and there are pictures", where="train.guide", try_="a loss without a guide"
-            )
-        precision = "bf16" if bf16 else "fp32"
-        vectors = guided(config.guide, inputs, chosen, device=context.device, precision=precision, log=context.log)
-    queries, documents = _read(encoder, inputs, context, chosen)
-    cached, shows = config.cached, "picture" in found
-    collator = Collator(
-        plan=plan,
-        known=relevance.known(),
-        queries=queries,
-        documents=documents,
-        module=module,
-        max_tokens=config.max_tokens,
-        pass_rows=model.rows_of_a_pass(module, config.pass_rows, context.device, cached=cached, pictures=shows),
-        guidance=Guidance(scores, vectors),
-        augmenting=Augmenting(config.augmentations, config.seed) if config.augmentations else None,
-    )
+    collator = _collator(config, inputs, context, work, _Model(encoder, module, bf16))
     objective = config.loss
     if config.projection:
         sizes = module.get_embedding_dimension(), config.projection.hidden, config.projection.dimensions
         objective = Projected(config.loss, *sizes, config.seed)
-    on_dev, stopping = None, config.early_stopping
-    if stopping:
-        prompts = encoder.query_prompt, encoder.document_prompt
-        album = context.scratch / "dev_pictures.arrow"
-        on_dev = development(
-            inputs, collator, prompts, stopping.documents, seed=config.seed, album=album, log=context.log
-        )
     context.log(
         f"{context.device}, {'bf16' if bf16 else 'fp32'}: {len(chosen)} pairs, {len(chosen.negatives)} negatives, {place.stop - place.start} steps"
     )
@@ -412,7 +324,7 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
         "collator": collator,
         "schedule": _schedule(config, place, bf16, context.device),
         "checkpoints": Checkpoints(context.scratch, _belongs(config, chosen, scores)),
-        "development": on_dev,
+        "development": _development(config, inputs, context, encoder, collator),
         "carried": place.carried,
     }
     with context.progress("train", place.stop - place.start) as bar:
@@ -423,6 +335,61 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
         else:
             journal = loop.fit(**job, log=context.log, advance=bar.advance)
     return journal, module
+
+
+def _guided(
+    config: TrainConfig, inputs: Inputs, context: Context, chosen: Examples, bf16: bool
+) -> tuple[Vectors, Vectors] | None:
+    """The guide's vectors of the queries and the documents that are trained on; None without a guide."""
+    if config.guide is None:
+        return None
+    if "picture" in kinds(inputs["corpus"]) | kinds(inputs["queries"]):
+        raise ConfigError(
+            "a guide reads texts, and there are pictures", where="train.guide", try_="a loss without a guide"
+        )
+    precision = "bf16" if bf16 else "fp32"
+    return guided(config.guide, inputs, chosen, device=context.device, precision=precision, log=context.log)
+
+
+def _collator(config: TrainConfig, inputs: Inputs, context: Context, work: _Work, model: _Model) -> Collator:
+    """What makes the batches."""
+    from stages.training.collator import Augmenting, Collator
+    from stages.training.model import rows_of_a_pass
+
+    encoder, module, bf16 = model
+    chosen = work.plan.pairs.examples
+    queries, documents = _read(encoder, inputs, context, chosen)
+    shows = "picture" in kinds(inputs["corpus"]) | kinds(inputs["queries"])
+    return Collator(
+        plan=work.plan,
+        known=work.relevance.known(),
+        queries=queries,
+        documents=documents,
+        module=module,
+        max_tokens=config.max_tokens,
+        pass_rows=rows_of_a_pass(module, config.pass_rows, context.device, cached=config.cached, pictures=shows),
+        guidance=Guidance(work.scores, _guided(config, inputs, context, chosen, bf16)),
+        augmenting=Augmenting(config.augmentations, config.seed) if config.augmentations else None,
+    )
+
+
+def _development(
+    config: TrainConfig, inputs: Inputs, context: Context, encoder: Encoder, collator: Collator
+) -> Development | None:
+    """What is measured while training; None where nothing is."""
+    from stages.training.development import development
+
+    if config.early_stopping is None:
+        return None
+    return development(
+        inputs,
+        collator,
+        (encoder.query_prompt, encoder.document_prompt),
+        config.early_stopping.documents,
+        seed=config.seed,
+        album=context.scratch / "dev_pictures.arrow",
+        log=context.log,
+    )
 
 
 def _read(encoder: Encoder, inputs: Inputs, context: Context, chosen: Examples) -> tuple[Texts, Texts]:

@@ -19,8 +19,9 @@ from stages.losses.clip import Clip
 from stages.losses.infonce import Infonce
 from stages.losses.nt_xent import NtXent
 from stages.objectives import Batch
-from stages.train import EarlyStopping, Projection, TrainConfig
+from stages.train import TrainConfig
 from stages.training.contrastive import Contrastive
+from stages.training.parts import EarlyStopping, Projection
 from stages.training.projection import Projected
 from tests import models, support
 from tests.pictures import blob, packed
