@@ -30,8 +30,8 @@ from stages import embed
 from stages.arrays import cosines, matrix, same_top, vector_table
 from stages.embed import EmbedConfig
 from stages.encoders import _packed
+from stages.encoders._cores import one_thread_each
 from stages.encoders._loaded import shortened
-from stages.encoders._work import one_thread_each
 from stages.encoders.sentence_transformers import SentenceTransformers
 from stages.encoders.static import Static
 from stages.schemas import CORPUS, QUERIES

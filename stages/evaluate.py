@@ -14,8 +14,8 @@ from pydantic import AfterValidator, Field
 from stages.arrays import repeated
 from stages.classifying import classified
 from stages.errors import InputError
-from stages.itself import Itself
 from stages.measuring import QUERIES, Hits, Measures, Topics, Values, compared, earlier, measured, metrics_table, stored
+from stages.own_pictures import Itself
 from stages.registry import Member, OneOf
 from stages.retrievers.bm25 import Bm25
 from stages.schemas import COMPARISONS, HITS

@@ -17,8 +17,8 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import PreTrainedTokenizerBase
 
 from stages.encoders import _packed
+from stages.encoders._cores import bf16_gain, one_thread_each, spread, threads_for
 from stages.encoders._feed import Feed
-from stages.encoders._work import bf16_gain, one_thread_each, spread, threads_for
 from stages.errors import ConfigError, ResourceError
 from stages.weights import loading
 

@@ -15,7 +15,7 @@ import re
 import numpy as np
 from pydantic import Field
 
-from stages.asking import Asks, Line
+from stages.endpoints import Asks, Line
 from stages.spec import Cache
 from stages.teachers._teacher import Labelled
 from stages.teaching import Log, Pairs, Scored, remembered

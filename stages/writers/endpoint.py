@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from stages.asking import Asks, Line
+from stages.endpoints import Asks, Line
 from stages.registry import Member
 from stages.spec import Context
 
