@@ -346,6 +346,8 @@ COMPARE = pa.schema(
         _field("negatives", pa.float64(), "mined negatives trained on in the last round, mean over seeds"),
         _field("queries_without", pa.float64(), "training queries without one of these, mean over seeds"),
         _field("leak_rate", pa.float64(), "hidden positives that the arm's filters keep; null: not known", null=True),
+        _field("leak_low", pa.float64(), "95% interval of that share, lower end", null=True),
+        _field("leak_high", pa.float64(), "95% interval of that share, upper end", null=True),
         _field(
             "false_negatives", pa.float64(), "estimated share of its kept that is relevant; null: not known", null=True
         ),

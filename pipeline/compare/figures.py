@@ -134,13 +134,14 @@ def _negatives(trial: Trial) -> dict[str, float | None]:
 
 def _leaks(trial: Trial) -> dict[str, float | None]:
     """What the stage estimate says of all filters together, in the last round that mined."""
-    nothing: dict[str, float | None] = {"leak_rate": None, "false_negatives": None}
+    columns = {"leak_rate": "rate", "leak_low": "low", "leak_high": "high", "false_negatives": "false_negatives"}
+    nothing: dict[str, float | None] = dict.fromkeys(columns)
     if not trial.arm.mines or trial.arm.miner is not None:
         return nothing  # no filters of ours decided
     rows = stored(trial.runner, Node("estimate", trial.arm.rounds - 1), "estimates").read().to_pylist()
     for row in rows:
         if (row["estimator"], row["filter"], row["band"]) == (HIDDEN_POSITIVE, ALL, "overall"):
-            return {"leak_rate": row["rate"], "false_negatives": row["false_negatives"]}
+            return {name: row[column] for name, column in columns.items()}
     return nothing
 
 

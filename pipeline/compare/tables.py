@@ -34,7 +34,7 @@ def splits(table: pa.Table, *, brief: bool = False) -> dict[str, tuple[list[str]
 
 
 _ABOUT: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("leak rate", lambda row: _share(row["leak_rate"])),
+    ("leak rate", lambda row: _with_interval(row["leak_rate"], row["leak_low"], row["leak_high"])),
     ("false negatives", lambda row: _share(row["false_negatives"])),
     ("relatives", lambda row: _share(row["relatives"])),
     ("queries without", lambda row: f"{row['queries_without']:,.0f}"),
@@ -76,6 +76,11 @@ def _signed(value: float) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
+
+
+def _with_interval(share: float | None, low: float | None, high: float | None) -> str:
+    """A share of few cases says little: its interval shows it."""
+    return "" if share is None or low is None or high is None else f"{share:.0%} ({low:.0%}–{high:.0%})"
 
 
 def heading(table: pa.Table, split: str) -> str:

@@ -234,7 +234,9 @@ def test_the_table_is_what_the_trials_measured(compared):
     assert by["in_batch"]["leak_rate"] is None
     assert by["sentence_transformers"]["leak_rate"] is None
     assert by["naive"]["leak_rate"] == 1.0 > by["relative"]["leak_rate"]
+    assert by["relative"]["leak_low"] <= by["relative"]["leak_rate"] <= by["relative"]["leak_high"] < 1.0
     page = (compared / "ws/compare/compare.md").read_text()
+    assert re.search(r"^\| naive \|.*\| 100% \(\d+%–100%\) \|", page, re.M)
     assert all(re.search(rf"^\| {name} \|", page, re.M) for name in NAMES)
 
 
