@@ -47,7 +47,6 @@ batch_size = 2
 epochs = 2
 checkpoint_steps = 2
 """
-FIRST = "ingest"
 ENDS = "all fresh, nothing to do"
 
 
@@ -64,7 +63,16 @@ def whole() -> Iterator[Bench]:
 
 
 def command(bench: Bench, workspace: Path, *more: str) -> list[str]:
-    return ["run", "--config", str(bench.data / "hardrock.toml"), "--workspace", str(workspace), "--device", "cpu", *more]
+    return [
+        "run",
+        "--config",
+        str(bench.data / "hardrock.toml"),
+        "--workspace",
+        str(workspace),
+        "--device",
+        "cpu",
+        *more,
+    ]
 
 
 def seconds(bench: Bench) -> float:
@@ -75,11 +83,11 @@ def seconds(bench: Bench) -> float:
 
 
 def moment(chance: random.Random, workspace: Path, length: float) -> dict[str, object]:
-    """Some time after the start, or after one of the stages that are still to come has begun."""
-    left = [name for name in NAMES if not (workspace / name / "manifest.json").exists()]
-    if chance.random() < 0.4 or not left:
+    """Some time after the start, or after the begin of a stage that is still to come."""
+    name = chance.choice(NAMES)
+    if chance.random() < 0.2 or (workspace / name / "manifest.json").exists():
         return {"after": chance.uniform(0, length)}
-    return {"says": f"{chance.choice(left)}: ", "after": chance.expovariate(1 / (0.05 * length))}
+    return {"says": f"{name}: ", "after": chance.expovariate(1 / (0.05 * length))}
 
 
 def check_stop(bench: Bench, workspace: Path, ended: Ended, number: int) -> bool:
@@ -126,7 +134,9 @@ def check_signals(bench: Bench, number: signal.Signals, count: int) -> None:
     begun, length = time.monotonic(), seconds(bench)
     share = -(-count // (LANES * PARTS))
     found: dict[str, int] = {}
-    for counts in bench.each(check_chain, [(SEED * 100 + lane, int(number), share, length) for lane in range(LANES * PARTS)]):
+    for counts in bench.each(
+        check_chain, [(SEED * 100 + lane, int(number), share, length) for lane in range(LANES * PARTS)]
+    ):
         for stage, times in counts.items():
             found[stage] = found.get(stage, 0) + times
     runs = found.pop("runs")
