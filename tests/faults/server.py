@@ -99,10 +99,13 @@ def _child(order: dict[str, Any]) -> int:
     if world.is_real(Path(order["data"])):
         world.train_really()
     if "command" in order:
-        from pipeline.cli import cli
+        from pipeline.cli import main
 
         sys.argv = ["hardrock", *order["command"]]
-        return guarded(lambda: cli(standalone_mode=False))
+        try:
+            main()  # it takes no more signals once the run has ended
+        except SystemExit as ended:
+            return int(ended.code or 0)
     changes, until = order.get("changes", {}), order.get("until")
     code = guarded(lambda: bring(world.runner(Path(order["data"]), workspace, **changes), lambda all: set(all[:until])))
     with os.fdopen(os.open(order["out"] + ".events", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
@@ -155,6 +158,7 @@ def _serve() -> None:
         child = os.fork()
         if child == 0:
             os.setsid()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # before the run takes it, it ends the process
             said = os.open(order["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(said, 2)
             os.dup2(said, 1)
