@@ -57,7 +57,9 @@ def load(
     Inputs that lie in an object store are copied into `workspace`, and only where there is one; the copies are made later.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.is_fifo():  # nobody may ever write into it
+            raise ConfigError("the configuration cannot be read", where=str(path), got="a pipe", try_="a file")
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError("no such configuration file", where=str(path), try_="CONFIG=configs/default.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

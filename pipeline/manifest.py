@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -121,13 +122,16 @@ class Manifest:
 
 def read(path: Path) -> Manifest | None:
     """The manifest at `path`; None when there is none. Raises ArtefactError when it is not a whole manifest."""
+    mend = f"remove {path.parent} so that the stage runs again"
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # nobody may ever write into a pipe
+            raise ArtefactError("a manifest that is no file", where=str(path), try_=mend)
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StorageError(f"cannot read {path}", got=error.strerror or error, try_="mend the permissions") from error
-    return parsed(data, str(path), f"remove {path.parent} so that the stage runs again")
+    return parsed(data, str(path), mend)
 
 
 def parsed(data: bytes, where: str, mend: str) -> Manifest:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pipeline import room
+from pipeline import foreign, room
 from pipeline.fingerprint import sha256
 from pipeline.manifest import Manifest, Stored, parsed, prove, proven, spelled
 from pipeline.objects import ABSENT, Objects, damaged, is_plain
@@ -253,6 +253,9 @@ def _fetch(
     room.check(f"pull of {name}", workspace.root, size + room.FIXED)
     LOG.info("%s: %d of %d files, %s", name, len(todo), len(wanted), room.human(size))
     at_once(name, [partial(_receive, objects, folder, one) for one in todo])  # type: ignore[misc]
+    for one in wanted:
+        if one.file.endswith(foreign.SUFFIX) and one not in copied:  # also one that an earlier pull has fetched
+            foreign.refuse_hostile(folder / one.file, f"{objects.where(f'objects/{one.sha256}')}, {name}/{one.file}")
     for file in (RUN, MANIFEST):  # the manifest last
         commit(folder / file, lambda path, file=file: path.write_bytes(data[file]))  # type: ignore[misc]
     workspace.swap(name)

@@ -30,6 +30,8 @@ Labels = Mapping[tuple[str, str], int]
 def lines(path: Path) -> list[dict[str, Any]]:
     """Every line of a file of labels in order; none when there is no file. Raises InputError for a line that is none."""
     try:
+        if path.is_fifo():  # nobody may ever write into it
+            raise StorageError("the labels cannot be read", where=str(path), got="a pipe", try_="a file")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []

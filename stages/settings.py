@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from stages.errors import ConfigError, suggestion
 
@@ -16,6 +18,18 @@ class Settings(BaseModel):
     """A frozen table of the configuration. Unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_it_is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses what would be made into another kind of value: "8" into 8, true into 1, 1 into true."""
+        annotation: Any = cls.model_fields[info.field_name or ""].annotation
+        kinds = _kinds(annotation) - {type(None)}
+        wrong = (str, int) if kinds == {bool} else (str, bool) if kinds and kinds <= {int, float} else ()
+        if any(isinstance(one, wrong) and type(one) not in kinds for one in _listed(value)):
+            wanted = "true or false" if kinds == {bool} else "a number"
+            raise PydanticCustomError("other_kind", "Input should be {wanted}, without quotes", {"wanted": wanted})
+        return value
 
     def semantic(self) -> dict[str, Any]:
         """The fields that can change a result, as plain JSON values: all but those made by `speed`."""
@@ -29,6 +43,19 @@ class Settings(BaseModel):
 def speed(default: Any, description: str, **limits: Any) -> Any:
     """A field that changes how fast a result comes and not what it is: it stays out of every key."""
     return Field(default, description=description, json_schema_extra={"speed_only": True}, **limits)
+
+
+@cache
+def _kinds(annotation: Any) -> frozenset[Any]:
+    """The types of the values that an annotation allows, alone or in lists."""
+    if get_origin(annotation) is Literal:
+        return frozenset(type(one) for one in get_args(annotation))
+    inner = [one for one in get_args(annotation) if one is not Ellipsis]
+    return frozenset().union(*map(_kinds, inner)) if inner else frozenset({annotation})
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -14,6 +15,9 @@ import click
 
 from pipeline import truncation
 from stages.errors import HardrockError, ResourceError, StorageError
+
+_PATH = 1000
+"""Characters of a path that are told; of a longer one its two ends."""
 
 
 class Terminated(BaseException):
@@ -69,4 +73,14 @@ def _stopped(number: int) -> str:
 def _refused(error: OSError | MemoryError) -> HardrockError:
     if isinstance(error, MemoryError):
         return ResourceError("there is not enough memory", try_="smaller shards or batches, or a larger machine")
-    return StorageError("the file system refuses", where=error.filename, got=error.strerror or error)
+    where = (
+        None
+        if error.filename is None
+        else os.fsdecode(error.filename)
+        if isinstance(error.filename, bytes)
+        else str(error.filename)
+    )
+    if where and len(where) > _PATH:
+        where = f"{where[: _PATH // 2]}…{where[-_PATH // 2 :]} ({len(where):,} characters)"
+    mend = "a shorter path: a name has 255 bytes at most, a path 4,096" if error.errno == errno.ENAMETOOLONG else None
+    return StorageError("the file system refuses", where=where, got=error.strerror or error, try_=mend)

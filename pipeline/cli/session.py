@@ -62,7 +62,7 @@ def labels_path(configuration: Configuration, workspace: Workspace) -> Path:
 def labelled(configuration: Configuration, workspace: Workspace) -> Configuration:
     """The configuration with the workspace's own labels, where there are any and it names no others."""
     path = labels_path(configuration, workspace)
-    if not path.is_file():
+    if not path.is_symlink() and not path.exists():
         return configuration
     ingest = configuration.stages["ingest"].model_copy(update={"labels": str(path)})
     return replace(configuration, stages={**configuration.stages, "ingest": ingest})

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from stages.datasets._helpers import File, lines, names_a_column, utf8_fault
+from stages.errors import InputError
 from stages.records import Fault, Judgement, Note, shown
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}", re.ASCII)
@@ -15,7 +16,7 @@ _HEADER = ["query-id", "corpus-id", "score"]
 
 def judgements(file: File, split: str) -> Iterator[Judgement | Fault | Note]:
     """The judgements of a file of lines `query-id TAB corpus-id TAB score`; a header line is optional."""
-    first = True
+    first, found = True, False
     for number, offset, line in lines(file):
         try:
             text = line.decode()
@@ -32,11 +33,27 @@ def judgements(file: File, split: str) -> Iterator[Judgement | Fault | Note]:
         if first:
             first = False
             if len(fields) == 3 and names_a_column(fields[2].strip()):
+                _refuse_swapped(file, fields)
                 if fields != _HEADER:
                     yield Note(f"{file.name} line 1 is taken as its header: {shown(text)}")
                 continue
             yield Note(f"{file.name} has no header line: its first line is read as a judgement")
+        found = True
         yield _judgement(file, number, fields, split)
+    if not found:
+        yield Note(f"{file.name} holds no judgement")
+
+
+def _refuse_swapped(file: File, header: list[str]) -> None:
+    """Columns are taken by their places, so a header that names them the other way round would be believed in vain."""
+    query, document, _ = (name.strip().lower().replace("_", "-") for name in header)
+    if document in ("query-id", "qid") or query in ("corpus-id", "doc-id", "docid", "did"):
+        raise InputError(
+            "the header names the document before the query",
+            where=f"{file.path} line 1",
+            got=", ".join(shown(name) for name in header),
+            try_="write query-id, corpus-id and score in this order: awk -F '\\t' -v OFS='\\t' '{print $2, $1, $3}'",
+        )
 
 
 def _judgement(file: File, line: int, fields: list[str], split: str) -> Judgement | Fault:

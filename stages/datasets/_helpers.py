@@ -21,7 +21,11 @@ from stages.records import Fault, shown
 LINE_BYTES = 64 << 20  # a longer line is not a row but another kind of file
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF16 = {  # with a byte order mark, or characters of Latin with zeros before or behind each
+    "UTF-16": re.compile(rb"\xff\xfe|\xfe\xff"),
+    "UTF-16LE": re.compile(rb"([^\0]\0){4}"),
+    "UTF-16BE": re.compile(rb"(\0[^\0]){4}"),
+}
 _PACKED = {
     "packed with gzip twice": re.compile(rb"\x1f\x8b"),
     "a zip archive": re.compile(rb"PK\x03\x04"),
@@ -152,8 +156,8 @@ def chunks(file: File, size: int = 1 << 20) -> Iterator[bytes]:
 
 def refuse_binary(file: File, start: bytes) -> None:
     """Raises InputError when a file, unpacked if it was packed with gzip, begins as UTF-16, a packed file or a Parquet file does."""
-    if start.startswith(_UTF16):
-        what, mend = "UTF-16, and UTF-8 is needed", f"iconv -f UTF-16 -t UTF-8 {file.path.name}"
+    if code := next((name for name, begin in _UTF16.items() if begin.match(start)), None):
+        what, mend = f"{code}, and UTF-8 is needed", f"iconv -f {code} -t UTF-8 {file.path.name}"
     elif found := next((name for name, magic in _PACKED.items() if magic.match(start)), None):
         what, mend = f"{found}, and text is needed", "unpack it, or name the file for what it is"
     else:

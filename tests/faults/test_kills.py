@@ -14,7 +14,7 @@ from pipeline.store import Workspace
 from pipeline.verify import faults
 from tests.faults.conftest import SEED, Bench, Station
 from tests.faults.server import Ended
-from tests.faults.world import content
+from tests.faults.world import NAMES, content
 
 OTHER = {"judge": {"filters": {"known_positive": {}, "rank_window": {"max": 6}}}}
 """Another configuration: judge and what follows have an earlier result that steps aside."""
@@ -101,11 +101,24 @@ def other(bench) -> tuple[dict[str, str], int]:
     return content(workspace), len(ended.events)
 
 
+def check_old_or_new(workspace: Path, old: dict[str, str], new: dict[str, str]) -> None:
+    """Each result is the earlier one or the new one, and all of it; while the two change places it may be neither, for a rename."""
+    there = content(workspace)
+    absent = 0
+    for name in NAMES:
+        found, earlier, later = ({f: s for f, s in of.items() if f.startswith(f"{name}/")} for of in (there, old, new))
+        assert found in ({}, earlier, later), name
+        absent += bool(earlier) and not found
+    assert absent <= 1
+    assert set(there) <= set(old) | set(new)
+
+
 def check_replacing(bench: Bench, other: tuple[dict[str, str], int], at: int, back: bool) -> None:
     """Killed while new results take the place of earlier ones; then on, or back to the first configuration."""
     workspace = bench.copy()
     assert bench.server.run(bench.data, workspace, do="kill", at=at, changes=OTHER).code == -signal.SIGKILL
     clean(workspace)
+    check_old_or_new(workspace, bench.expected, other[0])
     if back:
         end_well(bench, workspace, bench.expected)
     else:
@@ -118,6 +131,7 @@ def check_turn(bench: Bench, station: Station, at: int, back: bool) -> None:
     ended = bench.server.run(bench.data, workspace, do="kill", at=at, until=station.number, changes=OTHER)
     assert ended.code == -signal.SIGKILL, ended.said
     clean(workspace)
+    check_old_or_new(workspace, bench.expected, station.after)
     if back:
         end_well(bench, workspace, bench.until(station.number), until=station.number)
     else:

@@ -84,6 +84,16 @@ SHARDS = {1: (14, 5), 2: (7, 3), 4: (4, 2)}
 """Shards: rows of a shard of vectors, and queries of a shard of mining; 4 and 3 are what 14 documents and 5 queries make."""
 
 
+SHARDED = {
+    "mine": "candidates",
+    "teach": "teacher_scores",
+    "judge": "judged",
+    "deepen": "deepened",
+    "sample": "triplets",
+}
+"""The stages that work a shard of queries at a time, and a table of each."""
+
+
 def tables(workspace: Path) -> dict[str, list[dict[str, object]]]:
     """Every table of every result, its parts together."""
     found: dict[str, list[dict[str, object]]] = {}
@@ -105,8 +115,11 @@ def test_threads_and_shards_change_nothing(bench):
             changes = {"embed": {"shard_rows": rows}, "mine": {"depth": 8, "shard_queries": queries}}
             ended = server.run(bench.data, workspace, changes=changes)
             assert ended.code == 0, ended.said
-            assert len(list((workspace / "round-00/mine").glob("candidates-*"))) == -(-5 // queries)
-            assert len(list((workspace / "round-00/embed").glob("corpus_vectors-*"))) == -(-14 // rows)
+            for stage, table in SHARDED.items():
+                assert len(list((workspace / f"round-00/{stage}").glob(f"{table}-*"))) == -(-5 // queries), stage
+            for round_ in ("round-00", "round-01"):
+                assert len(list((workspace / round_ / "embed").glob("corpus_vectors-*"))) == -(-14 // rows)
+                assert len(list((workspace / round_ / "embed").glob("query_vectors-*"))) == -(-9 // rows)
             found[threads, shards] = workspace
         server.close()
     expected = tables(found[1, 1])

@@ -42,10 +42,14 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "more than 2 GB of text": ("faults/test_promises::test_texts_may_have_more_than_2_gb", "pipeline/test_store::test_wide_rows_go_into_small_row_groups"),
     "glob characters in names": ("pipeline/test_catalog::test_a_file_name_means_that_file_alone", "stages/datasets/test_pairs::test_a_folder_is_all_its_files"),
     "damaged FAISS index": ("stages/indexes/test_flat::test_a_damaged_index_is_refused_before_it_takes_memory", "faults/test_corruption::test_a_thousand_damages", "faults/test_hostile_files::test_a_hostile_index_takes_no_memory"),
+    "FAISS files from elsewhere": (
+        "pipeline/test_foreign::test_a_hostile_index_is_refused_and_this_process_lives", "pipeline/test_foreign::test_a_hostile_index_is_not_pulled",
+        "faults/test_promises::test_faiss_files_are_read_in_one_place",
+    ),
     "index out of row order": ("stages/test_mine::test_an_index_of_other_vectors_is_refused", "stages/indexes/test_exact::test_a_foreign_corpus_is_noticed"),
     "images, tar and zip": ("faults/test_promises::test_pictures_and_archives_are_opened_where_there_are_tests_of_bombs",),
     "SIGKILL": ("faults/test_kills::test_every_kill", "faults/test_kills::test_a_sample_of_kills"),
-    "SIGTERM, Ctrl-C": ("faults/test_kills::test_a_sample_of_signals", "faults/test_kills::test_signals_from_outside_at_random_times"),
+    "SIGTERM, Ctrl-C": ("faults/test_kills::test_a_sample_of_signals", "faults/test_kills::test_signals_from_outside_at_random_times", "faults/test_whole_runs::test_whole_runs_are_stopped_at_random_times"),
     "full disk, read-only folder": ("faults/test_kills::test_every_refusal", "pipeline/test_room::test_a_run_stops_before_it_writes_unless_it_is_told_not_to", "pipeline/test_room::test_too_little_names_all_three"),
     "two runs in one workspace": ("faults/test_together::test_double_starts_have_one_winner", "faults/test_together::test_the_lock_of_a_killed_process_is_reclaimed_at_once_and_it_is_not_named"),
     "clock skew": ("faults/test_promises::test_times_of_files_decide_nothing",),
@@ -55,6 +59,9 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "NaN, Inf, zero vectors": ("stages/test_embed::test_a_useless_vector_is_refused_with_its_ids", "faults/test_bad_input::test_bad_input_gives_its_message"),
     "hub offline": ("stages/encoders/test_sentence_transformers::test_a_hub_id_that_is_not_cached_is_named_when_offline",),
     "fork after a search": ("faults/test_promises::test_no_process_is_forked",),
+    "CSV for people": ("faults/test_promises::test_csv_is_written_for_trainers_alone", "faults/test_hostile::test_tab_separated_exports_keep_their_columns_and_formulas_as_they_are"),
+    "damage by other tools": ("faults/test_other_tools::test_what_other_tools_do_is_found", "faults/test_other_tools::test_a_run_uses_no_damaged_input_and_its_mend_works", "faults/test_other_tools::test_a_file_without_permissions_is_named"),
+    "bad input from outside": ("faults/test_nasty::test_each_ends_as_it_should", "faults/test_nasty::test_a_workspace_where_none_can_be_is_refused", "fuzz/test_readers::test_no_reader_is_left_out"),
     "no pickle": ("faults/test_hostile_files::test_no_pickle_is_ever_loaded", "stages/encoders/test_sentence_transformers::test_pickled_weights_are_refused"),
     "DuckDB": ("pipeline/test_catalog::test_nothing_outside_of_the_workspace_can_be_read", "pipeline/test_catalog::test_nothing_but_one_select_is_run", "pipeline/test_catalog::test_the_connection_itself_is_locked"),
     "HTML reports": ("stages/test_report::test_hostile_texts_do_nothing_and_the_page_asks_for_nothing", "stages/test_report::test_the_policy_allows_exactly_the_style_that_is_there", "faults/test_hostile::test_hostile_ids_and_texts_go_through_the_whole_pipeline"),
@@ -66,7 +73,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "long runs": ("faults/test_long::test_nothing_grows_over_a_hundred_shards", "faults/test_long::test_nothing_grows_over_five_rounds"),
     "scale-out": ("faults/test_long::test_threads_and_shards_change_nothing", "pipeline/test_engines::test_a_killed_run_takes_its_workers_along_and_goes_on"),
     "power loss": ("faults/test_kills::test_a_hundred_power_losses",),
-    "determinism": ("properties/test_mining::test_shards_blocks_and_threads_change_nothing", "stages/indexes/test_factory::test_the_same_vectors_give_the_same_index_in_any_number_of_threads", "properties/test_judging::test_any_sharding_gives_the_same_triplets"),
+    "determinism": ("faults/test_golden::test_the_fixture_gives_what_it_always_gave", "properties/test_mining::test_shards_blocks_and_threads_change_nothing", "stages/indexes/test_factory::test_the_same_vectors_give_the_same_index_in_any_number_of_threads", "properties/test_judging::test_any_sharding_gives_the_same_triplets"),
 }  # fmt: skip
 
 
@@ -120,6 +127,38 @@ def test_pictures_and_archives_are_opened_where_there_are_tests_of_bombs():
         place = path.relative_to(ROOT).as_posix()
         found = imported(tree) & {"PIL", "tarfile", "zipfile", "shelve", "marshal", "pickle", "dill", "joblib"}
         assert {name for name in found if place not in OPENS.get(name, ())} == set(), place
+
+
+def calls(tree: ast.AST) -> set[str]:
+    return {
+        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+
+
+def test_faiss_files_are_read_in_one_place():
+    """In `stages/indexes/_faiss.py`, with limits, after the hash was checked; what comes from elsewhere goes through `pipeline.foreign` first."""
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for path, tree in sources()
+        if calls(tree) & {"read_index", "deserialize_index", "read_index_binary"}
+    }
+    assert readers == {"stages/indexes/_faiss.py"}
+    users = {path.relative_to(ROOT).as_posix() for path, tree in sources() if "refuse_hostile" in calls(tree)}
+    assert users == {"pipeline/remote.py"}
+
+
+def test_csv_is_written_for_trainers_alone():
+    """What trainers read is written as it is. A table for people, anywhere else, would have to prefix formulas."""
+    for path, tree in sources():
+        place = path.relative_to(ROOT).as_posix()
+        if place.startswith(("stages/exporters/", "stages/datasets/")):  # these write for trainers, and those read
+            continue
+        names = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        assert not calls(tree) & {"to_csv", "write_csv", "DictWriter", "writerow", "writerows"}, place
+        assert not [name for name in names if name.endswith((".csv", ".tsv")) and " " not in name], place
+        assert "csv" not in imported(tree), place
 
 
 def test_no_process_is_forked():

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -48,24 +48,30 @@ NAMES = [
 
 
 class Hashed(Member):
-    """Vectors drawn from a hash of each text."""
+    """Vectors drawn from a hash of each text or picture."""
 
     seed: int = 0
     query_prompt: str = ""
+
+    encodes: ClassVar[frozenset[str]] = frozenset({"text", "picture"})
 
     def fingerprint(self) -> str:
         return digest([self.seed, self.query_prompt])
 
     def load(self, device: str, precision: str) -> Any:
         return SimpleNamespace(
-            dimensions=16, max_tokens=None, counts={"truncated": 0, "repeated": 0, "halved": 0}, encode=self.encode
-        )
+            dimensions=16, max_tokens=None, counts={"truncated": 0, "repeated": 0, "halved": 0}, encode=self.encode,
+            encode_pictures=self.encode_pictures,
+        )  # fmt: skip
 
     def encode(self, texts: Sequence[str], role: str, prompts: Any = None, **_: Any) -> np.ndarray:
         words = {word for text in texts for word in text.split()}
         known = {word: self._draw(word) for word in sorted(words)}
         sums = np.array([np.sum([known[word] for word in text.split()], axis=0) for text in texts])
         return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+
+    def encode_pictures(self, images: Sequence[bytes], role: str) -> np.ndarray:
+        return self.encode([hashlib.sha256(image).hexdigest() for image in images], role)
 
     def _draw(self, word: str) -> np.ndarray:
         seed = int.from_bytes(hashlib.sha256(f"{self.seed} {word}".encode()).digest()[:8], "little")
@@ -159,6 +165,27 @@ def write_data(folder: Path, train: int = 5) -> Path:
         rows = [f"q{i}\td{i % 7}{i % 2}\t1" for i in numbers]
         (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows]) + "\n")
     return folder
+
+
+def write_pictures(folder: Path) -> dict[str, Any]:
+    """A folder of captioned pictures, and the tables of the configuration that read, mine and export them."""
+    from tests.pictures import png
+
+    rows = [
+        {"file_name": f"{split}/{kind}{i}.png", "text": f"a {kind} of number {i}", "group": f"{kind}{i}"}
+        for split, numbers in {"train": range(5), "dev": range(5, 7), "test": range(7, 9)}.items()
+        for i in numbers
+        for kind in ("dog", "cat")
+    ]
+    for number, row in enumerate(rows):
+        path = folder / row["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(number))
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {
+        "ingest": {"dataset": {"name": "image_folder", "path": str(folder)}},
+        "export": {"targets": {"webdataset": {}, "open_clip": {}}},
+    }
 
 
 def configuration(data: Path, rounds: int = 1, **changes: Any) -> config.Configuration:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from typing import Any
+import tarfile
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.fuzz.mutations import Files
+from tests.pictures import JPEG, png
 from tests.stages.data import CORPUS, QUERIES, TRAIN, jsonl
 from tests.stages.datasets import test_corpus, test_examples, test_icd10cm
+from tests.stages.datasets import test_picture_files as picture_files
 from tests.stages.datasets import test_repositories as repositories
 from tests.stages.datasets.test_examples import BREAD, DOCS, IDS, PASSAGES, QUESTION, SOUP
 
@@ -20,6 +23,16 @@ Seed = tuple[Files, dict[str, Any]]
 """Files by name, and the fields of the data set; `path` is added: the folder, or the one file where the name is in `FILE`."""
 
 FILE = "file"
+
+
+def tar(samples: list[Files], mode: Literal["w", "w:gz"] = "w") -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode=mode) as file:
+        for name, content in (item for sample in samples for item in sample.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return sink.getvalue()
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
@@ -35,10 +48,39 @@ def arrow(rows: list[dict[str, Any]]) -> bytes:
     return sink.getvalue()
 
 
+SVG = b"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 10 20'><rect width='10' height='%d' fill='#123456'/></svg>"
+EMOJI = [
+    {"unified": "1F600", "category": "Smileys", "subcategory": "face"},
+    {"unified": "1F6B4-200D-2642-FE0F", "category": "People", "subcategory": "sport"},
+]
+CAPTIONED = [
+    {"file_name": "train/a.png", "text": "a red dog", "group": "dog", "label": "animal"},
+    {"file_name": "test/c.png", "text": ["a cat", "a small cat"], "group": "cat", "label": "animal"},
+]
+DRAWN = {"train/a.png": png(0), "test/c.png": png(1)}
+IMAGES = [
+    {"id": f"i{n}", "image": {"bytes": png(n), "path": None}, "caption": f"picture {n}", "label": n % 2, "group": "g"}
+    for n in range(3)
+]
+
 PAIRS = [{"anchor": "a", "positive": "b"}, {"anchor": "c", "positive": "d"}]
 LISTS = [{"query": "bread", "pos": ["wheat"], "neg": ["stone"]}]
 CARD = b"---\nconfigs:\n- config_name: one\n  data_files: one/*.parquet\n- config_name: two\n  data_files:\n  - split: train\n    path: two/*\n---\n# A set\n"
 TREE = {"corpus": repositories.CORPUS, "queries": repositories.QUERIES, "qrels/test": repositories.QRELS}
+
+RECORDS = {
+    "docs": [{"doc_id": "0001", "text": "one"}, {"doc_id": "1", "text": "two"}],
+    "queries": [{"query_id": "q1", "text": "one?"}, {"query_id": "q2", "text": "two?"}],
+    "qrels": [{"query_id": "q1", "doc_id": "0001", "relevance": 1}, {"query_id": "q2", "doc_id": "1", "relevance": 2}],
+}
+"""What the package ir_datasets would give, in JSON."""
+RLHN = {
+    "query_id": "7",
+    "query": "bread",
+    "positive_passages": [{"docid": "a", "title": "", "text": "wheat"}],
+    "negative_passages": [{"docid": "b", "title": "", "text": "stone"}],
+    "subset": "fever",
+}
 
 SEEDS: dict[str, list[Seed]] = {
     "beir": [
@@ -76,6 +118,7 @@ SEEDS: dict[str, list[Seed]] = {
         ({"README.md": CARD, "one/train-0.parquet": parquet(LISTS), "two/a.parquet": parquet(LISTS)}, {"subset": "one"}),
         ({"README.md": CARD, "one/train-0.parquet": parquet(LISTS), "two/a.jsonl": jsonl(*LISTS)}, {"subset": "two"}),
         ({"state.json": b'{"_data_files": [{"filename": "data.arrow"}], "_split": "train"}', "dataset_info.json": b'{"features": {}}', "data.arrow": arrow(LISTS)}, {}),
+        ({"train-0.parquet": parquet([RLHN, {**RLHN, "query_id": "8", "query": "soup"}])}, {}),
         ({"dataset_dict.json": b'{"splits": ["train"]}', "train/state.json": b'{"_data_files": [{"filename": "data.arrow"}]}', "train/data.arrow": arrow(LISTS)}, {}),
     ],
     "mteb": [
@@ -101,6 +144,33 @@ SEEDS: dict[str, list[Seed]] = {
         ({"c.parquet": parquet(test_corpus.TEXTS)}, {FILE: "c.parquet", "views": {"title": {}}}),
     ],
     "icd10cm": [({"data/icd10c-tabular-X.xml": test_icd10cm.XML.encode()}, {})],
+    "ir_datasets": [
+        ({"train.json": json.dumps(RECORDS).encode(), "test.json": json.dumps(RECORDS).encode()}, {"train": "train", "test": "test"}),
+        ({"one.json": json.dumps(RECORDS).encode()}, {"id": "one"}),
+    ],
+    "image_folder": [
+        ({"metadata.jsonl": jsonl(*CAPTIONED), **DRAWN}, {"direction": "both"}),
+        ({"metadata.csv": b"file_name,caption,group\na.png,a dog,g\nb.jpg,a cat,g\n", "a.png": png(2), "b.jpg": JPEG}, {"direction": "image_to_text"}),
+        ({"train/metadata.parquet": parquet([{"file_name": "a.png", "text": "a dog"}]), "train/a.png": png(3), "test/metadata.jsonl": jsonl({"file_name": "b.png", "text": "b"}), "test/b.png": png(4)}, {}),
+        ({"a.png": png(5), "a.txt": b"a dog\n", "b.png": png(6), "b.txt": b"a cat\nthat sleeps\n"}, {}),
+        ({"dog/a.png": png(7), "cat/b.png": png(8), "cat/c.png": png(9)}, {"direction": "classes"}),
+        ({"metadata.jsonl": jsonl(*CAPTIONED), **DRAWN}, {"direction": "views", "group_positives": True}),
+    ],
+    "webdataset": [
+        ({"one.tar": tar(picture_files.SAMPLES)}, {FILE: "one.tar"}),
+        ({"one.tar.gz": tar(picture_files.SAMPLES, "w:gz")}, {FILE: "one.tar.gz", "direction": "both"}),
+        ({"train-000.tar": tar(picture_files.SAMPLES[:1]), "test/000.tar": tar(picture_files.SAMPLES[1:])}, {"direction": "classes"}),
+    ],
+    "image_rows": [
+        ({"data.parquet": parquet(IMAGES)}, {"direction": "both"}),
+        ({"train-00000-of-00001.parquet": parquet(IMAGES[:2]), "test-00000-of-00001.parquet": parquet(IMAGES[2:])}, {}),
+        ({"data.parquet": parquet([{"image": {"bytes": None, "path": "a.png"}, "text": "a dog"}]), "a.png": png(5)}, {"direction": "views"}),
+        ({"state.json": b'{"_data_files": [{"filename": "data.arrow"}], "_split": "train"}', "dataset_info.json": b'{"features": {}}', "data.arrow": arrow(IMAGES)}, {}),
+    ],
+    "openmoji": [
+        ({"openmoji/svg/1F600.svg": SVG % 10, "openmoji/svg/1F6B4-200D-2642-FE0F.svg": SVG % 20, "data/emoji.json": json.dumps(EMOJI).encode()}, {"direction": "both"}),
+        ({"openmoji/svg/1F600.svg": SVG % 5, "openmoji/svg/E000.svg": SVG % 5, "data/emoji.json": json.dumps(EMOJI).encode()}, {"direction": "classes"}),
+    ],
 }  # fmt: skip
 
 assert test_examples

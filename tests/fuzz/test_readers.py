@@ -5,14 +5,19 @@ FUZZ_SECONDS is how long each reader is tried, FUZZ_SEED where the changes begin
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +25,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from stages import ingest
-from stages.datasets import icd10cm
+from stages.datasets import icd10cm, openmoji
 from stages.errors import HardrockError
+from stages.registry import names
 from tests import support
 from tests.fuzz.mutations import Files, mutate
 from tests.fuzz.seeds import FILE, SEEDS
@@ -31,6 +37,9 @@ SECONDS = float(os.environ.get("FUZZ_SECONDS") or 20)
 SEED = int(os.environ.get("FUZZ_SEED") or 1)
 READERS = os.environ.get("FUZZ_READERS", "").split() or sorted(SEEDS)
 ROUND = 50
+
+PACKAGES = ("icd10cm", "ir_datasets", "openmoji")
+"""Readers of what packages bring: their fields have no path, and the package is a folder of ours."""
 
 LEAVES = {"corpus": (), "queries": ("unjudged",), "qrels": ("repeated",)}
 
@@ -49,7 +58,7 @@ def try_once(reader: str, number: int, root: Path) -> str:
     folder.mkdir(parents=True)
     write(folder, made)
     place = dict(fields)
-    if reader != "icd10cm":
+    if reader not in PACKAGES:
         place["path"] = str(folder / place.pop(FILE) if FILE in place else folder)
     (root / "scratch").mkdir()
     try:
@@ -85,13 +94,48 @@ def check_rows(result: Any) -> None:
         assert counts["rejected"] <= sum(r["table"] == table for r in result.rows("rejects")), table
 
 
+class Records:
+    """A data set of the package ir_datasets, whose records are JSON in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._tables = json.loads(path.read_bytes())
+
+    def _rows(self, name: str) -> list[SimpleNamespace]:
+        rows = self._tables.get(name) if isinstance(self._tables, dict) else None
+        rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return [SimpleNamespace(**dict.fromkeys(FIELDS[name]) | row) for row in rows]
+
+    def __getattr__(self, name: str) -> Callable[[], Any]:
+        if name.startswith("has_"):
+            return lambda: bool(self._rows(name[4:]))
+        return lambda: iter(self._rows(name.removesuffix("_iter")))
+
+
+FIELDS = {"docs": ("doc_id", "text"), "queries": ("query_id", "text"), "qrels": ("query_id", "doc_id", "relevance")}
+
+
 @pytest.fixture
 def place(monkeypatch):
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        spec = ModuleSpec("simple_icd_10_cm", None, is_package=True)
+        spec = ModuleSpec("package", None, is_package=True)
         spec.submodule_search_locations = [f"{folder}/set"]
         monkeypatch.setattr(icd10cm, "find_spec", lambda name: spec)
+        monkeypatch.setattr(
+            openmoji, "find_spec", lambda name: importlib.util.find_spec(name) if name == "emoji" else spec
+        )
+
+        def load(name: str) -> Records:
+            try:
+                return Records(Path(folder) / "set" / f"{name}.json")
+            except (OSError, ValueError, RecursionError):
+                raise KeyError(name) from None
+
+        monkeypatch.setitem(sys.modules, "ir_datasets", SimpleNamespace(load=load, registry=()))
         yield Path(folder)
+
+
+def test_no_reader_is_left_out():
+    assert set(SEEDS) == set(names("datasets"))
 
 
 def fuzz(reader: str, place: Path, first: int, examples: int) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,6 +218,20 @@ def test_huggingface_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ingested("huggingface", None, tmp_path, repo="a/b")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **m: str(mteb(tmp_path / "hub", card=True)))
     assert by_id(ingested("mteb", None, tmp_path, repo="mteb/x")) == TRUE
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_offsets_of_an_arrow_stream_that_lead_out_of_its_bytes_are_refused(nested: bool, tmp_path: Path) -> None:
+    """Read as they are, they end the process with a signal."""
+    text = pa.StringArray.from_buffers(2, pa.py_buffer(struct.pack("<3i", 0, 1 << 30, 2)), pa.py_buffer(b"ab"))
+    column = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), text) if nested else text
+    table = pa.table({"query": ["bread", "soup"], "pos": column})
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/state.json").write_text('{"_data_files": [{"filename": "data.arrow"}], "_split": "train"}')
+    with pa.ipc.new_stream(tmp_path / "in/data.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(InputError, match="the Arrow file is damaged"):
+        ingested("huggingface", tmp_path / "in", tmp_path)
 
 
 MSMARCO = {
