@@ -20,6 +20,7 @@ from stages.reports import browse, figures, findings, leaks, mining
 from stages.reports.browse import Browse
 from stages.reports.churn import Churn, churn
 from stages.reports.page import Data, Document, Example, Findings, Guard, Page, Pair, Round, Training, render
+from stages.reports.suspects import suspects
 from stages.reports.thumbnails import thumbnails
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
@@ -40,7 +41,7 @@ class ReportConfig(Settings):
     browse: int = Field(
         10_000, ge=0, description="Queries that can be searched and opened, drawn by the seed. 10,000 take up to 4 MB."
     )
-    suspects: int = Field(12, ge=0, description="Kept candidates nearest to their positive that are shown beside it.")
+    suspects: int = Field(12, ge=0, description="Likely false negatives shown beside the positive that they resemble, as `hardrock suspects` finds them.")
     hubs: int = Field(10, ge=0, description="Documents that most queries keep as negatives that are listed.")
     thumbnail: int = Field(
         64,
@@ -74,13 +75,14 @@ def versions(config: ReportConfig, inputs: Inputs, device: str) -> dict[str, str
 
 SPEC = Spec(
     name="report",
-    version=3,
+    version=4,
     config=ReportConfig,
     facts_of=("judged", "corpus.faiss", "guard_metrics", "corpus"),
     inputs=("corpus", "queries", "qrels", "pictures"),
     every_round=(
         *MINED,
         "deepened",
+        "teacher_scores",
         "estimates",
         "metrics",
         "comparisons",
@@ -159,7 +161,7 @@ def _thumbnails(
         return {}
     shown: list[Example | Pair | Document] = [*examples, *found.suspects, *(document for _, document in found.hubs)]
     shown += [document for example in examples for document in example.documents.values()]
-    shown += [document for pair in found.suspects for document in (pair.positive, pair.candidate)]
+    shown += [document for pair in found.suspects for document in (pair.positive, pair.candidate) if document]
     made, beyond = thumbnails(pictures, (one.picture for one in shown if one.picture is not None), config.thumbnail)
     if beyond:
         context.log(f"report: {beyond:,} pictures are not shown, as the page would be too large")
@@ -239,20 +241,20 @@ def _findings(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mappi
         return Findings(None, [], [], findings.checks(inputs, None))
     number = max(mined)
     tables = mined[number]
-    found = findings.suspects(tables["judged"], config.suspects)
+    found = suspects(tables, inputs, config.suspects)
     hubs = findings.hubs(tables["judged"], tables["triplets"], inputs["corpus"].rows, config.hubs)
-    rows = sorted({r for s in found for r in (s.positive_row, s.doc_row)} | {hub.doc_row for hub in hubs})
+    rows = sorted({r for s in found for r in (s.positive_row, s.doc_row) if r is not None} | {hub.doc_row for hub in hubs})
     documents = _documents(inputs["corpus"], rows, config.characters)
     queries = {
         row["row"]: row
-        for row in _take(inputs["queries"], ["row", "query_id", "text", "picture"], sorted(s.query_row for s in found))
+        for row in _take(inputs["queries"], ["row", "query_id", "text", "picture"], sorted({s.query_row for s in found}))
     }
     pairs = [
         Pair(
             s,
             queries[s.query_row]["query_id"],
             _shorten(queries[s.query_row]["text"], config.characters),
-            documents[s.positive_row],
+            None if s.positive_row is None else documents[s.positive_row],
             documents[s.doc_row],
             queries[s.query_row]["picture"],
         )
