@@ -125,9 +125,10 @@ def sql(statement: str | None, as_json: bool, **given: Any) -> None:
     Any other DuckDB client can open catalog.duckdb in the workspace as well.
     """
     from pipeline.cli.console import print_rows, prompt
-    from pipeline.publish import opened
+    from pipeline.cli.place import workspace_of
+    from pipeline.publish import looked_at
 
-    with opened(runner(**given)) as connection:
+    with looked_at(workspace_of(**given)) as connection:
         if statement is not None:
             print_rows(connection, statement, as_json)
         elif sys.stdin.isatty():
@@ -143,7 +144,8 @@ def sql(statement: str | None, as_json: bool, **given: Any) -> None:
 def rounds(as_json: bool, **given: Any) -> None:
     """Show what each round gained, what it cost on the guards, and how its negatives changed."""
     from pipeline.cli.console import show_rounds
-    from pipeline.publish import opened
+    from pipeline.cli.place import workspace_of
+    from pipeline.publish import looked_at
 
-    with opened(runner(**given)) as connection:
+    with looked_at(workspace_of(**given)) as connection:
         show_rounds(connection, as_json)

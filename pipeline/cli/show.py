@@ -29,10 +29,10 @@ def as_json(says: str) -> Callable[[Any], Any]:
 def show(query: str, number: int, rows: int, as_json: bool, **given: Any) -> None:
     """Show one query, by id or text: its positives, and its candidates in rank order with score and verdict."""
     from pipeline.cli.console import show_query
-    from pipeline.cli.session import runner
-    from pipeline.publish import opened
+    from pipeline.cli.place import workspace_of
+    from pipeline.publish import looked_at
 
-    with opened(runner(**given)) as connection:
+    with looked_at(workspace_of(**given)) as connection:
         show_query(connection, query, number, rows, as_json)
 
 
