@@ -40,7 +40,11 @@ class ReportConfig(Settings):
     browse: int = Field(
         10_000, ge=0, description="Queries that can be searched and opened, drawn by the seed. 10,000 take up to 4 MB."
     )
-    suspects: int = Field(12, ge=0, description="Likely false negatives shown beside the positive that they resemble, as `hardrock suspects` finds them.")
+    suspects: int = Field(
+        12,
+        ge=0,
+        description="Likely false negatives shown beside the positive that they resemble, as `hardrock suspects` finds them.",
+    )
     hubs: int = Field(10, ge=0, description="Documents that most queries keep as negatives that are listed.")
     thumbnail: int = Field(
         64,
@@ -246,11 +250,15 @@ def _findings(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mappi
     tables = mined[number]
     found = suspects(tables, inputs, config.suspects)
     hubs = findings.hubs(tables["judged"], tables["triplets"], inputs["corpus"].rows, config.hubs)
-    rows = sorted({r for s in found for r in (s.positive_row, s.doc_row) if r is not None} | {hub.doc_row for hub in hubs})
+    rows = sorted(
+        {r for s in found for r in (s.positive_row, s.doc_row) if r is not None} | {hub.doc_row for hub in hubs}
+    )
     documents = _documents(inputs["corpus"], rows, config.characters)
     queries = {
         row["row"]: row
-        for row in _take(inputs["queries"], ["row", "query_id", "text", "picture"], sorted({s.query_row for s in found}))
+        for row in _take(
+            inputs["queries"], ["row", "query_id", "text", "picture"], sorted({s.query_row for s in found})
+        )
     }
     pairs = [
         Pair(

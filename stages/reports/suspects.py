@@ -121,4 +121,6 @@ def _texts(corpus: Source, held: pa.Table, positives: pa.Table) -> pa.Table:
         for batch in corpus.batches(["row", "title", "text"])
         for row in batch.filter(pc.is_in(batch.column("row"), pa.array(wanted))).to_pylist()
     ]
-    return pa.table({"row": pa.array([r for r, _ in rows], pa.int32()), "text": pa.array([t for _, t in rows], pa.string())})
+    return pa.table(
+        {"row": pa.array([r for r, _ in rows], pa.int32()), "text": pa.array([t for _, t in rows], pa.string())}
+    )

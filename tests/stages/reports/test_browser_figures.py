@@ -84,7 +84,9 @@ def test_the_estimate_is_that_of_the_table(browser: Browser, page: Path, world: 
     assert texts(browser, "table.leaks[data-estimator=hidden_positive] tbody td[data-label='Leaked']") == [
         f"{r['leaked']} of {r['hidden']}" for r in rows
     ]
-    assert texts(browser, "table.leaks[data-estimator=hidden_positive] tbody .figure") == [f"{r['rate']:.1%}" for r in rows]
+    assert texts(browser, "table.leaks[data-estimator=hidden_positive] tbody .figure") == [
+        f"{r['rate']:.1%}" for r in rows
+    ]
 
 
 def test_the_curves_pass_through_what_was_logged(browser: Browser, page: Path, world: Any) -> None:
@@ -94,7 +96,10 @@ def test_the_curves_pass_through_what_was_logged(browser: Browser, page: Path, w
         "(n => n.getAttribute('d').slice(1).split('L').map(p => p.split(/[ ,]/).map(Number)))"
         "(document.querySelector('svg[aria-label=\"{}\"] path.line'))"
     )
-    for label, name, column in (("Training loss by step", "training_log", "loss"), ("nDCG@10 on dev by step", "dev_curve", "ndcg")):
+    for label, name, column in (
+        ("Training loss by step", "training_log", "loss"),
+        ("nDCG@10 on dev by step", "dev_curve", "ndcg"),
+    ):
         rows = world[0][f"round-00/{name}"].read().to_pylist()
         drawn = browser.ask(points.format(label))
         assert len(drawn) == len(rows)
@@ -127,7 +132,9 @@ def test_every_candidate_has_its_verdict_its_numbers_and_its_place_beside_the_po
         assert one["list"] == ("kept" if row["verdict"] == "kept" else "dropped")
         assert (one["verdict"], one["rank"], one["score"]) == (row["verdict"], f"#{row['rank']}", f"{row['score']:.3f}")
         gap = (row["positive_score"] - row["score"]) / abs(row["positive_score"])
-        assert float(one["gap"].replace("−", "-").rstrip("%")) == pytest.approx(100 * gap, abs=0.08)  # four decimals are stored
+        assert float(one["gap"].replace("−", "-").rstrip("%")) == pytest.approx(
+            100 * gap, abs=0.08
+        )  # four decimals are stored
         beyond = one["bar"] - float(one["mark"][1:].split(" ")[0])
         assert beyond <= 0.1 if gap >= 0 else beyond >= -0.1
 

@@ -43,7 +43,8 @@ def test_the_rows_are_cut_until_they_fit() -> None:
     queries = {i: {"query_id": f"Q{i}", "text": f"{i} " * 100, "split": "train", "picture": None} for i in range(50)}
     shown = {i: {"p": [[i, 1, 0.5]], "k": [], "d": [], "m": [0, 0], "v": {}, "g": None} for i in range(50)}
     documents = {
-        i: {"doc_id": f"D{i}", "title": None, "text": " ".join(str(i * j) for j in range(60)), "picture": None} for i in range(50)
+        i: {"doc_id": f"D{i}", "title": None, "text": " ".join(str(i * j) for j in range(60)), "picture": None}
+        for i in range(50)
     }
     whole = browse.pack(shown, queries, documents, round=0, of=50, scale=(0, 1), characters=200)
     assert (whole.queries, whole.characters) == (50, 200)

@@ -21,7 +21,9 @@ from tests.support import run, source, table
 
 def found(tables: dict[str, Any], inputs: dict[str, Any], pool: int) -> list[tuple[Any, ...]]:
     rows = asked.suspects(tables, inputs, 100, pool)
-    return [(s.query_row, s.doc_row, s.positive_row, ", ".join(s.signs), s.overlap, s.gap, s.score, s.rank) for s in rows]
+    return [
+        (s.query_row, s.doc_row, s.positive_row, ", ".join(s.signs), s.overlap, s.gap, s.score, s.rank) for s in rows
+    ]
 
 
 @pytest.mark.parametrize("block", [1, 2, 1000])
@@ -46,10 +48,15 @@ def test_the_page_and_the_catalog_ask_the_same(tmp_path: Path, monkeypatch, bloc
 
 def test_a_suspect_stands_beside_the_positive_that_it_resembles_with_its_signs(tmp_path: Path) -> None:
     inputs = data()
-    rows = [{"query_row": q, "doc_row": d, "teacher": "big", "score": s} for q, d, s in ((3, 3, 0.5), (3, 19, 0.6), (3, 23, 0.7))]
+    rows = [
+        {"query_row": q, "doc_row": d, "teacher": "big", "score": s}
+        for q, d, s in ((3, 3, 0.5), (3, 19, 0.6), (3, 23, 0.7))
+    ]
     inputs["round-00/teacher_scores"] = source(table("teacher_scores", rows))
     corpus = inputs["corpus"].read().to_pylist()
-    wanted = asked.suspects({n.partition("/")[2]: t for n, t in inputs.items() if n.startswith("round-00/")}, inputs, 40)
+    wanted = asked.suspects(
+        {n.partition("/")[2]: t for n, t in inputs.items() if n.startswith("round-00/")}, inputs, 40
+    )
     assert [(s.query_row, s.doc_row) for s in wanted if "teacher" in s.signs] == [(3, 19)]
     page = parsed(run(report, ReportConfig(suspects=40), inputs, tmp_path))
     shown = page.all("article", class_="suspect")
@@ -62,7 +69,9 @@ def test_a_suspect_stands_beside_the_positive_that_it_resembles_with_its_signs(t
         assert positive.one("code").text == f"D{one.positive_row}"
         assert kept.one("code").text == corpus[one.doc_row]["doc_id"]
         assert kept.one("h4").text.endswith(f"{one.score:.3f}")
-        assert re.search(rf"{abs(100 * one.gap):.1f}% {'below' if one.gap >= 0 else 'above'} the positive", article.text)
+        assert re.search(
+            rf"{abs(100 * one.gap):.1f}% {'below' if one.gap >= 0 else 'above'} the positive", article.text
+        )
         words = {w.casefold() for w in re.findall(r"\w{3,}", positive.one("p", class_="text").text)}
         assert {m.text.casefold() for m in kept.all("mark")} == words & {
             w.casefold() for w in re.findall(r"\w{3,}", kept.one("p", class_="text").text)

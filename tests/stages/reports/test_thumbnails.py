@@ -76,7 +76,9 @@ def test_pictures_beyond_the_limit_are_told_and_none_are_shown_when_none_are_ask
     page = parsed(result)
     assert 0 < sum(len(image.attributes["src"]) for image in page.all("img")) <= 5_000
     assert any("pictures are not shown" in message for message in result.messages)
-    assert re.search(r"\d+ pictures are not shown, as the page would be too large", page.one("section", id="browse").text)
+    assert re.search(
+        r"\d+ pictures are not shown, as the page would be too large", page.one("section", id="browse").text
+    )
     page = parsed(run(report, ReportConfig(thumbnail=0), pictured(), tmp_path))
     assert page.all("img") == []
     assert "img-src" not in page.one("meta", http_equiv="Content-Security-Policy").attributes["content"]
