@@ -41,7 +41,9 @@ def say(text: str, indent: int = 0, *, err: bool = False) -> None:
     line = cell(text).rstrip()
     if stream.isatty():
         width = max(shutil.get_terminal_size().columns, indent + 20)
-        folded = textwrap.fill(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+        folded = textwrap.fill(
+            line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        )
         line = folded if line else ""
     click.echo(line, err=err)
 

@@ -114,7 +114,9 @@ def test_nothing_is_wider_than_the_terminal_and_no_word_is_cut(project: Path, co
 def test_keys_label_one_pair_after_the_other(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "project", symlinks=True)
     folder = tmp_path / "project"
-    terminal = Terminal(["-m", "pipeline.cli", "review", "--workspace", "ws", "--count", "3", "--seed", "5"], folder, 80)
+    terminal = Terminal(
+        ["-m", "pipeline.cli", "review", "--workspace", "ws", "--count", "3", "--seed", "5"], folder, 80
+    )
     asked = []
     for place, key in ((1, "y"), (2, "n"), (3, "b"), (2, "u"), (3, "q")):
         screen = plain(terminal.read(until=f"{place} of 3"))

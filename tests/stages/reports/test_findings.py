@@ -68,6 +68,8 @@ def test_a_dev_curve_is_drawn_and_few_hidden_positives_are_said_to_be_too_few(tm
     page = parsed(run(report, ReportConfig(), inputs, tmp_path))
     assert len(page.one("svg", aria_label="nDCG@10 on dev by step").all("circle")) == 3
     assert "3 hidden positives are too few to tell" in page.text
-    (tile,) = [li.text for li in page.one("section", class_="glance").all("li") if li.text.startswith("false negatives")]
+    (tile,) = [
+        li.text for li in page.one("section", class_="glance").all("li") if li.text.startswith("false negatives")
+    ]
     assert tile == "false negatives that pass unknown 3 hidden positives are too few to tell"
     assert "candidates that are kept at most" not in page.text
