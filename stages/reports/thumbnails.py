@@ -38,5 +38,5 @@ def _uri(content: bytes, side: int) -> str:
     image = rgb(content)
     image.thumbnail((side, side))
     packed = io.BytesIO()
-    image.save(packed, "WEBP", quality=70)  # half of what a JPEG of this size takes
+    image.save(packed, "WEBP", quality=70)  # a third of what a JPEG of this size takes
     return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
