@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.views import View, encoded
+from stages.suspecting import POOL, chosen, signed
 
 MACROS = (
     View(
@@ -137,66 +138,12 @@ MACROS = (
         FROM most c JOIN asked a USING (round) JOIN corpus d ON d.row = c.doc_row ORDER BY c.round, c.queries DESC, c.doc_row""",
     ),
     View(
-        "fn_suspects(pool := 20000)",
+        f"fn_suspects(pool := {POOL})",
         ("judged", "positives", "teacher_scores", "queries", "corpus", "qrels"),
         "kept candidates that are likely relevant, those with the most signs first, among the `pool` of a round that are nearest to "
         "their positives: signs are teacher, shared query, wording and near",
         f"""
-        WITH near AS (
-            SELECT *, (positive_score - score) / nullif(abs(positive_score), 0) AS gap FROM judged WHERE verdict = 'kept'
-            QUALIFY row_number() OVER (PARTITION BY round, query_row, doc_row ORDER BY gap NULLS LAST, positive_row) = 1
-        ),
-        chosen AS (
-            SELECT * FROM near
-            QUALIFY row_number() OVER (PARTITION BY round ORDER BY gap NULLS LAST, query_row, doc_row) <= pool
-        ),
-        words AS (
-            SELECT row, list_distinct(regexp_extract_all(lower({encoded("c")}), '[\\p{{L}}\\p{{M}}\\p{{N}}]+')) AS words
-            FROM corpus c
-            WHERE row IN (SELECT doc_row FROM chosen)
-                OR row IN (SELECT positive_row FROM positives WHERE query_row IN (SELECT query_row FROM chosen))
-        ),
-        pairs AS (
-            SELECT c.round, c.query_row, c.doc_row, p.positive_row,
-                len(list_intersect(a.words, b.words)) AS common, len(a.words) + len(b.words) AS total
-            FROM chosen c
-            JOIN positives p ON p.round = c.round AND p.query_row = c.query_row
-            JOIN words a ON a.row = c.doc_row
-            JOIN words b ON b.row = p.positive_row
-        ),
-        worded AS (
-            SELECT round, query_row, doc_row, positive_row, coalesce(common / nullif(total - common, 0), 0) AS overlap FROM pairs
-            QUALIFY row_number() OVER (PARTITION BY round, query_row, doc_row ORDER BY overlap DESC, positive_row) = 1
-        ),
-        least AS (
-            SELECT s.round, s.query_row, s.teacher, min(s.score) AS score FROM teacher_scores s
-            JOIN positives p ON p.round = s.round AND p.query_row = s.query_row AND p.positive_row = s.doc_row GROUP BY ALL
-        ),
-        taught AS (
-            SELECT c.round, c.query_row, c.doc_row, count(*) AS teachers, count(*) FILTER (s.score >= l.score) AS teachers_above
-            FROM chosen c
-            JOIN teacher_scores s ON s.round = c.round AND s.query_row = c.query_row AND s.doc_row = c.doc_row
-            JOIN least l ON l.round = c.round AND l.query_row = c.query_row AND l.teacher = s.teacher GROUP BY ALL
-        ),
-        shared AS (
-            SELECT DISTINCT c.query_row, c.doc_row FROM chosen c
-            JOIN qrels beside ON beside.doc_row = c.doc_row AND beside.relevance > 0
-            JOIN qrels other ON other.query_row = beside.query_row AND other.relevance > 0
-            JOIN qrels mine ON mine.doc_row = other.doc_row AND mine.query_row = c.query_row AND mine.relevance > 0
-        ),
-        signed AS (
-            SELECT c.*, w.positive_row AS likest_row, w.overlap, t.teachers, t.teachers_above,
-                list_filter([
-                    CASE WHEN t.teachers_above > 0 THEN 'teacher' END,
-                    CASE WHEN s.doc_row IS NOT NULL THEN 'shared query' END,
-                    CASE WHEN w.overlap >= 0.5 THEN 'wording' END,
-                    CASE WHEN c.gap <= 0.1 THEN 'near' END
-                ], lambda sign: sign IS NOT NULL) AS signs
-            FROM chosen c
-            LEFT JOIN worded w ON w.round = c.round AND w.query_row = c.query_row AND w.doc_row = c.doc_row
-            LEFT JOIN taught t ON t.round = c.round AND t.query_row = c.query_row AND t.doc_row = c.doc_row
-            LEFT JOIN shared s ON s.query_row = c.query_row AND s.doc_row = c.doc_row
-        )
+        WITH chosen AS ({chosen("pool")}), {signed(encoded("c"))}
         SELECT s.round, q.query_id, q.text AS query, d.doc_id, {encoded("d")} AS document, p.doc_id AS positive_id,
             {encoded("p")} AS positive, array_to_string(s.signs, ', ') AS signs, s.overlap, s.gap, s.teachers_above, s.teachers,
             s.rank, s.score, s.positive_score, q.split, s.query_row, s.doc_row

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import plan
 from pipeline.catalog import Entry, build, hold
-from pipeline.runner import Runner
 from pipeline.store import Workspace
 from stages.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from pipeline.runner import Runner
 
 DATABASE = "catalog.duckdb"
 
@@ -53,6 +55,18 @@ def opened(runner: Runner) -> Iterator[Any]:
     """
     with opened_many({"workspace": (runner.workspace, runner.rounds)}) as connection:
         yield connection
+
+
+@contextmanager
+def looked_at(workspace: Workspace) -> Iterator[Any]:
+    """As `opened`, for what asks the workspace alone and needs no configuration: all rounds that were begun."""
+    with opened_many({"workspace": (workspace, rounds_of(workspace))}) as connection:
+        yield connection
+
+
+def rounds_of(workspace: Workspace) -> int:
+    """How many rounds have been begun."""
+    return len(list(workspace.root.glob("round-[0-9][0-9]")))
 
 
 @contextmanager

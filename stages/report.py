@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from stages.deepened import Deepened
-from stages.reports import browse, figures, findings, leaks, mining
+from stages.reports import browse, figures, findings, leaks, mining, thumbnails
 from stages.reports.browse import Browse
 from stages.reports.churn import Churn, churn
 from stages.reports.page import Data, Document, Example, Findings, Guard, Page, Pair, Round, Training, render
-from stages.reports.thumbnails import thumbnails
+from stages.reports.suspects import suspects
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
 
@@ -40,13 +40,17 @@ class ReportConfig(Settings):
     browse: int = Field(
         10_000, ge=0, description="Queries that can be searched and opened, drawn by the seed. 10,000 take up to 4 MB."
     )
-    suspects: int = Field(12, ge=0, description="Kept candidates nearest to their positive that are shown beside it.")
+    suspects: int = Field(
+        12,
+        ge=0,
+        description="Likely false negatives shown beside the positive that they resemble, as `hardrock suspects` finds them.",
+    )
     hubs: int = Field(10, ge=0, description="Documents that most queries keep as negatives that are listed.")
     thumbnail: int = Field(
         64,
         ge=0,
         le=256,
-        description="Side of the pictures that are shown, in pixels, where there are some; 0 shows none. Each adds 2 kB.",
+        description="Side of the pictures that are shown, in pixels, where there are some; 0 shows none. Each adds about 1 kB.",
     )
     seed: int = Field(0, ge=0, description="Seed of the draw of queries. Another seed shows others.")
     configuration: dict[str, dict[str, Any]] = Field(
@@ -74,13 +78,14 @@ def versions(config: ReportConfig, inputs: Inputs, device: str) -> dict[str, str
 
 SPEC = Spec(
     name="report",
-    version=3,
+    version=4,
     config=ReportConfig,
     facts_of=("judged", "corpus.faiss", "guard_metrics", "corpus"),
     inputs=("corpus", "queries", "qrels", "pictures"),
     every_round=(
         *MINED,
         "deepened",
+        "teacher_scores",
         "estimates",
         "metrics",
         "comparisons",
@@ -132,6 +137,7 @@ def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
         for number, tables in by_round.items()
     ]
     examples, found = _examples(config, inputs, by_round), _findings(config, inputs, by_round)
+    shown, taken = _thumbnails(config, inputs["pictures"], examples, found, context)
     return Page(
         title=config.title,
         data=_data(inputs),
@@ -143,27 +149,30 @@ def _page(config: ReportConfig, inputs: Inputs, context: Context) -> Page:
         churn=_churn(by_round),
         examples=examples,
         findings=found,
-        browse=_browse(config, inputs, by_round),
+        browse=_browse(config, inputs, by_round, taken),
         configuration=config.configuration,
         versions=versions(config, inputs, context.device),
-        thumbnails=_thumbnails(config, inputs["pictures"], examples, found, context),
+        thumbnails=shown,
         attribution=str(inputs["corpus"].facts.get("attribution", "")),
     )
 
 
 def _thumbnails(
     config: ReportConfig, pictures: Source, examples: Sequence[Example], found: Findings, context: Context
-) -> dict[int, str]:
-    """Of every picture that the page names, as far as they fit."""
+) -> tuple[dict[int, str], int]:
+    """Of every picture that the page names outside of the searchable queries, as far as they fit, and the bytes they take."""
     if not pictures.rows or not config.thumbnail:
-        return {}
+        return {}, 0
     shown: list[Example | Pair | Document] = [*examples, *found.suspects, *(document for _, document in found.hubs)]
-    shown += [document for example in examples for document in example.documents.values()]
-    shown += [document for pair in found.suspects for document in (pair.positive, pair.candidate)]
-    made, beyond = thumbnails(pictures, (one.picture for one in shown if one.picture is not None), config.thumbnail)
+    for example in examples:
+        lists = (c for side in example.rounds.values() for c in (*side.positives, *side.kept, *side.dropped))
+        shown += [example.documents[candidate.doc_row] for candidate in lists]
+    shown += [document for pair in found.suspects for document in (pair.positive, pair.candidate) if document]
+    rows = [one.picture for one in shown if one.picture is not None]
+    made, beyond = thumbnails.thumbnails(pictures, rows, config.thumbnail, thumbnails.BYTES)
     if beyond:
         context.log(f"report: {beyond:,} pictures are not shown, as the page would be too large")
-    return made
+    return made, sum(len(made[row]) for row in rows if row in made)
 
 
 def _all(by_round: Mapping[int, Mapping[str, Source]], *names: str) -> Iterator[Source]:
@@ -239,20 +248,24 @@ def _findings(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mappi
         return Findings(None, [], [], findings.checks(inputs, None))
     number = max(mined)
     tables = mined[number]
-    found = findings.suspects(tables["judged"], config.suspects)
+    found = suspects(tables, inputs, config.suspects)
     hubs = findings.hubs(tables["judged"], tables["triplets"], inputs["corpus"].rows, config.hubs)
-    rows = sorted({r for s in found for r in (s.positive_row, s.doc_row)} | {hub.doc_row for hub in hubs})
+    rows = sorted(
+        {r for s in found for r in (s.positive_row, s.doc_row) if r is not None} | {hub.doc_row for hub in hubs}
+    )
     documents = _documents(inputs["corpus"], rows, config.characters)
     queries = {
         row["row"]: row
-        for row in _take(inputs["queries"], ["row", "query_id", "text", "picture"], sorted(s.query_row for s in found))
+        for row in _take(
+            inputs["queries"], ["row", "query_id", "text", "picture"], sorted({s.query_row for s in found})
+        )
     }
     pairs = [
         Pair(
             s,
             queries[s.query_row]["query_id"],
             _shorten(queries[s.query_row]["text"], config.characters),
-            documents[s.positive_row],
+            None if s.positive_row is None else documents[s.positive_row],
             documents[s.doc_row],
             queries[s.query_row]["picture"],
         )
@@ -263,8 +276,13 @@ def _findings(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mappi
     )
 
 
-def _browse(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mapping[str, Source]]) -> Browse | None:
-    """The queries of the last round that was mined, to be searched; None when there are none."""
+def _browse(
+    config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mapping[str, Source]], taken: int
+) -> Browse | None:
+    """The queries of the last round that was mined, to be searched; None when there are none.
+
+    `taken` are the bytes of pictures that stand elsewhere on the page.
+    """
     mined = {number: tables for number, tables in by_round.items() if _mined(tables)}
     if not mined or not config.browse:
         return None
@@ -273,14 +291,39 @@ def _browse(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mapping
     shown = browse.listed(tables, rows, config.candidates)
     wanted = sorted({c[0] for one in shown.values() for name in "pkd" for c in one[name]})
     documents = {
-        row: (each.doc_id, each.title, each.text)
-        for row, each in _documents(inputs["corpus"], wanted, config.characters).items()
+        row["row"]: {**row, "text": _shorten(row["text"], config.characters)}
+        for row in _take(inputs["corpus"], ["row", "doc_id", "title", "text", "picture"], wanted)
     }
-    queries = {row["row"]: row for row in _take(inputs["queries"], ["row", "query_id", "text", "split"], rows)}
+    columns = ["row", "query_id", "text", "split", "picture"]
+    queries = {row["row"]: row for row in _take(inputs["queries"], columns, rows)}
     of = len(mining.choose(tables["positives"], inputs["queries"].rows, config.seed))
     edges = mining.edges([tables["judged"], tables["positives"]])
-    scale = (float(edges[0]), float(edges[-1]))
-    return browse.pack(shown, queries, documents, round=max(mined), of=of, scale=scale, characters=config.characters)
+    first = [*queries.values(), *(documents[c[0]] for one in shown.values() for c in one["p"])]
+    pictures, beyond = _pictures(config, inputs["pictures"], first, documents.values(), thumbnails.BYTES - taken)
+    return browse.pack(
+        shown, queries, documents,
+        round=max(mined), of=of, scale=(float(edges[0]), float(edges[-1])), characters=config.characters,
+        pictures=pictures, beyond=beyond, room=browse.BYTES - taken,
+    )  # fmt: skip
+
+
+def _pictures(
+    config: ReportConfig,
+    pictures: Source,
+    first: Iterable[Mapping[str, Any]],
+    others: Iterable[Mapping[str, Any]],
+    room: int,
+) -> tuple[dict[int, str], int]:
+    """Thumbnails of rows with a picture, some before the others, as far as they fit into `room` bytes, and how many do not."""
+    if not pictures.rows or not config.thumbnail:
+        return {}, 0
+    made: dict[int, str] = {}
+    left = 0
+    for rows in (first, others):
+        open_ = {row["picture"] for row in rows if row["picture"] is not None} - set(made)
+        more, beyond = thumbnails.thumbnails(pictures, open_, config.thumbnail, room - sum(map(len, made.values())))
+        made, left = made | more, left + beyond
+    return made, left
 
 
 def _examples(config: ReportConfig, inputs: Inputs, by_round: Mapping[int, Mapping[str, Source]]) -> list[Example]:

@@ -42,7 +42,7 @@ COMMANDS = {
     "verify": ("pipeline.cli.verify:verify", "Check every file of the workspace against its sha256."),
     "push": ("pipeline.cli.remote:push_", "Publish the results in an object store, all at once."),
     "pull": ("pipeline.cli.remote:pull_", "Fetch results from an object store, checked."),
-    "rounds": ("pipeline.cli.look:rounds", "Show what each round gained, cost elsewhere and mined anew."),
+    "rounds": ("pipeline.cli.sql:rounds", "Show what each round gained, cost elsewhere and mined anew."),
     "show": ("pipeline.cli.show:show", "Show one query: positives, candidates, verdicts."),
     "why": ("pipeline.cli.show:why", "Say why a document is, or is not, a negative of a query."),
     "suspects": ("pipeline.cli.suspects:suspects", "Show likely false negatives beside the positives they resemble."),
@@ -55,7 +55,7 @@ COMMANDS = {
         "pipeline.cli.compare:compare",
         "Train with other ways to come by negatives, and show what mining pays.",
     ),
-    "sql": ("pipeline.cli.look:sql", "Query the workspace with DuckDB."),
+    "sql": ("pipeline.cli.sql:sql", "Query the workspace with DuckDB."),
     "completion": ("pipeline.cli.completion:completion", "Print what makes a shell complete commands and options."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check versions, hardware and devices."),
 }

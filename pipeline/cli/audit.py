@@ -25,14 +25,14 @@ def audit(given_limits: tuple[str, ...], near: float, as_json: bool, **given: An
     not judged and queries of train in dev or test are allowed 0 times; the rest has no limit unless --max gives one.
     """
     from pipeline.cli.console import cell, print_json, print_table
-    from pipeline.cli.session import runner
+    from pipeline.cli.place import workspace_of
     from pipeline.looking.audit import audit as audited
     from pipeline.looking.audit import limits
-    from pipeline.publish import opened
+    from pipeline.publish import looked_at
     from stages.errors import InputError
 
     allowed = limits(given_limits)
-    with opened(runner(**given)) as connection:
+    with looked_at(workspace_of(**given)) as connection:
         found, left = audited(connection, allowed, near)
     beyond = [one for one in found if one.beyond]
     if as_json:

@@ -34,7 +34,7 @@ def compare(
     Everything is stored below compare/ in the workspace; the results of the workspace itself stay as they are. A second
     call does only what is missing. docs/compare.md says what the arms and the intervals are.
     """
-    from pipeline.cli.session import configuration_path, workspace_path
+    from pipeline.cli.place import configuration_path, workspace_path
     from pipeline.compare.arms import chosen
     from pipeline.compare.figures import compared
     from pipeline.compare.work import Asked, work

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +33,19 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[Any]], as_json: bo
         click.echo("\t".join(cell(name) for name in names))
         for row in rows:
             click.echo("\t".join(cell(value) for value in row))
+
+
+def say(text: str, indent: int = 0, *, err: bool = False) -> None:
+    """Prints one line. A terminal that is too narrow for it has the rest below, between words and behind `indent` blanks."""
+    stream = sys.stderr if err else sys.stdout
+    line = cell(text).rstrip()
+    if stream.isatty():
+        width = max(shutil.get_terminal_size().columns, indent + 20)
+        folded = textwrap.fill(
+            line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        )
+        line = folded if line else ""
+    click.echo(line, err=err)
 
 
 def print_json(value: Any) -> None:
@@ -90,7 +105,11 @@ def show_rounds(connection: Any, as_json: bool) -> None:
     views = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
     if not {"metrics", "comparisons"} <= views:
         raise ArtefactError("nothing has been measured yet", try_="hardrock evaluate")
-    print_rows(connection, _MEASURED, as_json)
+    names, means = query(connection, _MEASURED)
+    if sys.stdout.isatty() and not as_json:  # what no round has need not take room from what there is
+        said = [i for i in range(len(names)) if any(row[i] not in (None, "") for row in means)]
+        names, means = [names[i] for i in said], [tuple(row[i] for i in said) for row in means]
+    print_table(names, means, as_json)
     if "churn" in views and connection.execute("SELECT count(*) FROM churn").fetchone()[0]:
         print_rows(connection, "FROM churn", as_json)
 
@@ -125,16 +144,27 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=SIMPLE, pad_edge=False)
-    for name in names:
-        table.add_column(name, no_wrap=name not in _LONG)
-    for row in rows:
-        table.add_row(*(escape(cell(value)) for value in row), style=_STYLES.get(_verdict(names, row)))
+    table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+    held = list(rows)
+    for at, name in enumerate(names):
+        numbers = all(isinstance(row[at], int | float | None) and not isinstance(row[at], bool) for row in held)
+        short = name not in _LONG and max((len(_brief(row[at])) for row in held), default=0) <= _SHORT
+        table.add_column(name, no_wrap=short, justify="right" if numbers and held else "left", overflow="fold")
+    for row in held:
+        table.add_row(*(escape(_brief(value)) for value in row), style=_STYLES.get(_verdict(names, row)))
     Console(soft_wrap=False).print(table)
+
+
+def _brief(value: Any) -> str:
+    """A value in a table for a person: a fraction with four digits, which leave room for the texts."""
+    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1000 else cell(value)
 
 
 _LONG = frozenset({"text", "query", "document", "positive", "negative", "signs", "says", "why", "examples"})
 """Columns that give way where a terminal is narrow."""
+
+_SHORT = 18
+"""Characters of the longest cell of a column that does not give way."""
 
 _STYLES = {"kept": "green", "known_positive": "cyan", "positive": "cyan"}
 """Colours of rows by their verdict; the verdict stands there in words too."""

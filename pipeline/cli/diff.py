@@ -34,15 +34,16 @@ def diff(one: Path, other: Path, number: int, *, rows: int, query: str | None, a
 
 
 def _print(found: dict[str, Any]) -> None:
-    from pipeline.cli.console import cell, print_records, print_table
+    from pipeline.cli.console import print_records, print_table, say
 
     for stage in found["configuration"]:
-        click.echo(cell(f"{stage['stage']}: {'; '.join(stage['differs'])}"))
+        say(f"{stage['stage']}: {'; '.join(stage['differs'])}", 2)
     data = found["data"]
-    click.echo(
+    say(
         f"in both: {data['queries']:,} queries ({data['queries_only_one']:,} and {data['queries_only_other']:,} in one alone), "
         f"{data['documents']:,} documents ({data['documents_only_one']:,} and {data['documents_only_other']:,} in one alone, "
-        f"{data['documents_changed']:,} with another text)"
+        f"{data['documents_changed']:,} with another text)",
+        2,
     )
     if "negatives" in found:
         _negatives(found["negatives"])
@@ -62,12 +63,15 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _negatives(said: dict[str, Any]) -> None:
+    from pipeline.cli.console import say
+
     if said["jaccard"] is None:
-        click.echo("negatives: none in either")
+        say("negatives: none in either")
         return
     new = "" if said["new"] is None else f"; {said['new']:.1%} of the other's are new"
-    click.echo(
+    say(
         f"negatives: {said['one']:,} and {said['other']:,}, {said['shared']:,} shared{new}; mean Jaccard of "
         f"{said['queries']:,} queries {said['jaccard']:.3f} ({said['low']:.3f} to {said['high']:.3f}); "
-        f"{said['queries_only_one']:,} queries lost all, {said['queries_only_other']:,} had none"
+        f"{said['queries_only_one']:,} queries lost all, {said['queries_only_other']:,} had none",
+        2,
     )

@@ -52,23 +52,24 @@ def doctor(as_json: bool) -> None:
 
 
 def _print(found: dict[str, Any]) -> None:
+    from pipeline.cli.console import say
+
     hardware = found["hardware"]
-    click.echo(
-        f"{'processor':<22}{hardware['processor']}, {hardware['cores']} cores, {hardware['memory'] / 2**30:.1f} GiB"
-    )
-    click.echo(f"{'instructions':<22}{' '.join(hardware['instructions']) or 'none of those that matter'}")
-    click.echo(f"{'threads':<22}{', '.join(f'{name} {value}' for name, value in found['threads'].items())}")
+    memory = f"{hardware['memory'] / 2**30:.1f} GiB"
+    say(f"{'processor':<22}{hardware['processor']}, {hardware['cores']} cores, {memory}", 22)
+    say(f"{'instructions':<22}{' '.join(hardware['instructions']) or 'none of those that matter'}", 22)
+    say(f"{'threads':<22}{', '.join(f'{name} {value}' for name, value in found['threads'].items())}", 22)
     for gpu in found["gpus"] or [{"name": "none", "memory": "", "driver": ""}]:
         driver = f", driver {gpu['driver']}" if gpu["driver"] else ""
-        click.echo(f"{'GPU':<22}{gpu['name']} {gpu['memory']}".rstrip() + driver)
-    click.echo(f"{'device':<22}auto is {found['device']}")
+        say(f"{'GPU':<22}{gpu['name']} {gpu['memory']}".rstrip() + driver, 22)
+    say(f"{'device':<22}auto is {found['device']}", 22)
     for name, version in found["versions"].items():
-        click.echo(f"{name:<22}{version}")
+        say(f"{name:<22}{version}", 22)
     for name, version in found["examples"].items():
         says = version or "not installed"
         mend = "" if version else f". Mend: pip install --no-deps {name}"
-        click.echo(f"{name:<22}{says} ({EXAMPLES[name]}){mend}")
+        say(f"{name:<22}{says} ({EXAMPLES[name]}){mend}", 22)
     for clash in found["clashes"]:
-        click.echo(f"{'warning' if clash['warning'] else 'clash'}: {clash['says']}. Mend: {clash['mend']}", err=True)
+        say(f"{'warning' if clash['warning'] else 'clash'}: {clash['says']}. Mend: {clash['mend']}", 2, err=True)
     if not found["clashes"]:
-        click.echo("no known clash")
+        say("no known clash")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from pipeline import room
 from pipeline.cli import options
-from pipeline.cli.console import print_json
+from pipeline.cli.console import print_json, say
 from pipeline.cli.session import runner
 from pipeline.cli.show import as_json
 from pipeline.cli.target import targeted
@@ -41,12 +40,12 @@ def status(in_full: bool, as_json: bool, **given: Any) -> None:
         return
     for state in states:
         word = "fresh" if state.fresh else "waits" if state.waits else "stale"
-        click.echo(f"{state.node.name:<18} {word:<6} {'; '.join(state.why)}".rstrip())
+        say(f"{state.node.name:<18} {word:<6} {'; '.join(state.why)}", 26)
         if in_full:
             for each in behind[state.node]:
-                click.echo(f"{'':<25} behind it: {each.node.name}: {'; '.join(each.why)}")
+                say(f"{'':<25} behind it: {each.node.name}: {'; '.join(each.why)}", 28)
             if (once := ran[state.node]) is not None:
-                click.echo(f"{'':<25} made {once.started} in {once.seconds:.1f} s")
+                say(f"{'':<25} made {once.started} in {once.seconds:.1f} s", 28)
 
 
 def _behind(made: Runner, states: list[State]) -> dict[Node, list[State]]:
@@ -91,20 +90,20 @@ def plan(as_json: bool, **given: Any) -> None:
         says = (
             f"{'; '.join(state.why)}: runs only if what it reads has changed" if state.waits else "; ".join(state.why)
         )
-        click.echo(f"{state.node.name:<18} {says}")
+        say(f"{state.node.name:<18} {says}", 19)
     if not states:
         click.echo("all fresh, nothing to do")
         return
     for state, once in zip(states, runs, strict=True):
         size = "if it runs" if state.waits else f"will write about {room.human(made.writes(state.node))}"
-        click.echo(f"{state.node.name} {size}; {_took(once, state.node)}")
+        say(f"{state.node.name} {size}; {_took(once, state.node)}", 2)
     seconds, unknown = total(runs)
     if unknown == len(runs):
-        click.echo("time unknown, nothing of this has run here: `hardrock check` makes a probe")
+        say("time unknown, nothing of this has run here: `hardrock check` makes a probe")
     else:
         more = f"; {unknown} stages have not run here, theirs is unknown" if unknown else ""
-        click.echo(f"about {seconds:.0f} s if all of it runs and is as last time{more}")
-    click.echo(f"{room.human(free)} are free at {made.workspace.root}")
+        say(f"about {seconds:.0f} s if all of it runs and is as last time{more}")
+    say(f"{room.human(free)} are free at {made.workspace.root}")
 
 
 def _took(once: Took | None, node: Node) -> str:
@@ -113,37 +112,3 @@ def _took(once: Took | None, node: Node) -> str:
     where = "" if once.node == node.name else f", as {once.node}"
     least = "" if once.whole else "at least "
     return f"took {least}{once.seconds:.1f} s and at most {room.human(once.memory)} of memory last time{where}"
-
-
-@click.command()
-@options
-@click.argument("statement", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Rows as JSON, one object a line.")
-def sql(statement: str | None, as_json: bool, **given: Any) -> None:
-    """Run a statement over the workspace's views; without one, open a prompt.
-
-    Any other DuckDB client can open catalog.duckdb in the workspace as well.
-    """
-    from pipeline.cli.console import print_rows, prompt
-    from pipeline.publish import opened
-
-    with opened(runner(**given)) as connection:
-        if statement is not None:
-            print_rows(connection, statement, as_json)
-        elif sys.stdin.isatty():
-            prompt(connection, as_json)
-        else:
-            for one in filter(str.strip, sys.stdin.read().split(";")):
-                print_rows(connection, one, as_json)
-
-
-@click.command()
-@options
-@click.option("--json", "as_json", is_flag=True, help="Rows as JSON, one object a line.")
-def rounds(as_json: bool, **given: Any) -> None:
-    """Show what each round gained, what it cost on the guards, and how its negatives changed."""
-    from pipeline.cli.console import show_rounds
-    from pipeline.publish import opened
-
-    with opened(runner(**given)) as connection:
-        show_rounds(connection, as_json)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli import ENDPOINT, options
-from pipeline.cli.session import configuration_path, workspace_path
+from pipeline.cli.place import configuration_path, workspace_path
 from pipeline.lock import locked, without_workers
 from pipeline.objects import objects
 from pipeline.progress import LOG, start_logging

@@ -41,7 +41,7 @@ def review(number: int, kind: str, *, count: int, seed: int, as_json: bool, **gi
     Answers are kept at once in labels.jsonl of the workspace, or where ingest.labels says. At the next run they are
     judgements with the source human: what is relevant is a positive and nobody's negative. Keys can be piped in.
     """
-    from pipeline.cli.console import print_json
+    from pipeline.cli.console import print_json, say
     from pipeline.cli.session import labels_path, runner
     from pipeline.looking.review import answered, rates
     from stages import labelling
@@ -53,14 +53,15 @@ def review(number: int, kind: str, *, count: int, seed: int, as_json: bool, **gi
         drawn = _drawn(made, kind, number, count, seed)
         done = answered(path)
         left = [one for one in drawn.questions if (one["query_id"], one["doc_id"]) not in done]
-        click.echo(f"{len(left)} of {len(drawn.questions)} are open. {_KEYS}", err=as_json)
+        say(f"{len(left)} of {len(drawn.questions)} are open. {_KEYS}", 2, err=as_json)
         new = _ask(left, path, drawn, as_json)
     found = rates(labelling.lines(path))
     if as_json:
         print_json(found)
         return
     if new:
-        click.echo(f"{new} answers are in {path}: the next run takes them in as judgements")
+        answers = "1 answer is" if new == 1 else f"{new} answers are"
+        say(f"{answers} in {path}: the next run takes them in as judgements", 2)
     for one in found:
         _tell(one)
     if not found:
@@ -128,6 +129,8 @@ def _plain(aside: bool) -> Callable[[Mapping[str, Any], str], None]:
 
 
 def _tell(one: Mapping[str, Any]) -> None:
+    from pipeline.cli.console import say
+
     of = "" if one["population"] is None else f" of {one['population']:,}"
     counts = f"{one['relevant']} relevant, {one['not_relevant']} not, {one['unsure']} unsure"
     rate = (
@@ -135,4 +138,4 @@ def _tell(one: Mapping[str, Any]) -> None:
         if one["rate"] is None
         else f"false negatives {one['rate']:.1%} ({one['low']:.1%} to {one['high']:.1%})"
     )
-    click.echo(f"round {one['round']}, {one['of']}{of} (draw {one['draw']}): {counts}; {rate}")
+    say(f"round {one['round']}, {one['of']}{of} (draw {one['draw']}): {counts}; {rate}", 2)

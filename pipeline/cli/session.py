@@ -5,37 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.cli.place import configuration_path, workspace_path
 from pipeline.config import Configuration, load
 from pipeline.device import resolve
-from pipeline.objects import SCHEME
 from pipeline.runner import Runner
 from pipeline.store import Workspace
-from stages.errors import ConfigError
 
 LABELS = "labels.jsonl"
 """The file of labels in a workspace."""
-
-PLACES = ("hardrock.toml", "configs/default.toml")
-
-
-def configuration_path(given: str | None) -> Path:
-    """The configuration file: the one that is given, else the first of `PLACES` that is there."""
-    if given:
-        return Path(given)
-    for place in PLACES:
-        if Path(place).is_file():
-            return Path(place)
-    raise ConfigError("no configuration here", got=f"neither of {', '.join(PLACES)}", try_="--config FILE")
-
-
-def workspace_path(given: str | None, configuration: Path, limit: int | None = None) -> Path:
-    """The workspace: the folder that is given, else data/workspaces/ and the configuration's name, with a limit its own."""
-    if given and given.startswith(SCHEME):
-        raise ConfigError(
-            "a workspace is a folder", got=given, try_=f"hardrock pull {given}, and hardrock push afterwards"
-        )
-    name = configuration.stem if limit is None else f"{configuration.stem}-limit-{limit}"
-    return Path(given) if given else Path("data/workspaces") / name
 
 
 def runner(

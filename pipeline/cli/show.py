@@ -29,10 +29,10 @@ def as_json(says: str) -> Callable[[Any], Any]:
 def show(query: str, number: int, rows: int, as_json: bool, **given: Any) -> None:
     """Show one query, by id or text: its positives, and its candidates in rank order with score and verdict."""
     from pipeline.cli.console import show_query
-    from pipeline.cli.session import runner
-    from pipeline.publish import opened
+    from pipeline.cli.place import workspace_of
+    from pipeline.publish import looked_at
 
-    with opened(runner(**given)) as connection:
+    with looked_at(workspace_of(**given)) as connection:
         show_query(connection, query, number, rows, as_json)
 
 
@@ -59,34 +59,32 @@ def why(query: str, document: str, number: int, as_json: bool, **given: Any) -> 
 
 
 def _explain(found: dict[str, Any]) -> None:
-    from pipeline.cli.console import cell, print_records
+    from pipeline.cli.console import print_records, say
 
-    click.echo(cell(f"query     {found['query_id']} ({found['split']}): {found['query']}"))
-    click.echo(cell(f"document  {found['doc_id']}: {found['document']}"))
-    click.echo(cell(f"verdict   {found['verdict']}, round {found['round']}"))
+    say(f"query     {found['query_id']} ({found['split']}): {found['query']}", 10)
+    say(f"document  {found['doc_id']}: {found['document']}", 10)
+    say(f"verdict   {found['verdict']}, round {found['round']}", 10)
     for row in found["stored"]:
         _stored(row)
     if found["sampled_for"]:
-        click.echo(cell(f"sampled   as a negative beside {', '.join(found['sampled_for'])}"))
+        say(f"sampled   as a negative beside {', '.join(found['sampled_for'])}", 10)
     if found["beyond"]:
         beyond = found["beyond"]
-        click.echo(
+        say(
             f"score     {beyond['score']:.4f}; the last candidate, rank {beyond['last_rank']}, has {beyond['last_score']:.4f}"
             if beyond["last_rank"] is not None
-            else f"score     {beyond['score']:.4f}"
+            else f"score     {beyond['score']:.4f}",
+            10,
         )
     if found["filters"]:
         print_records(("filter", "says", "value", "limit", "positive_id", "positive_score"), found["filters"])
     for teacher in (found["stored"][0]["teachers"] or []) if found["stored"] else []:
-        click.echo(
-            cell(
-                f"teacher   {teacher['teacher']}: {_number(teacher['score'])}, least positive {_number(teacher['positive'])}"
-            )
-        )
+        says = f"{_number(teacher['score'])}, least positive {_number(teacher['positive'])}"
+        say(f"teacher   {teacher['teacher']}: {says}", 10)
 
 
 def _stored(row: dict[str, Any]) -> None:
-    from pipeline.cli.console import cell
+    from pipeline.cli.console import say
 
     if row["rank"] is not None:
         gap = "" if row["gap"] is None else f", gap {row['gap']:.1%}"
@@ -95,13 +93,11 @@ def _stored(row: dict[str, Any]) -> None:
             if row["positive_id"]
             else ""
         )
-        click.echo(
-            cell(f"found     rank {row['rank']}, score {_number(row['score'])}, by {row['retriever'] or 'none'}{held}")
-        )
+        say(f"found     rank {row['rank']}, score {_number(row['score'])}, by {row['retriever'] or 'none'}{held}", 10)
     for each in row["found_by"] or []:
-        click.echo(cell(f"          {each['retriever']}: rank {each['rank']}, score {_number(each['score'])}"))
+        say(f"          {each['retriever']}: rank {each['rank']}, score {_number(each['score'])}", 10)
     if row["relevance"] is not None:
-        click.echo(cell(f"judged    relevance {row['relevance']}, {row['source']}"))
+        say(f"judged    relevance {row['relevance']}, {row['source']}", 10)
 
 
 def _number(value: float | None) -> str:

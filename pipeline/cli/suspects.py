@@ -32,11 +32,11 @@ def suspects(number: int, rows: int, pool: int, sampled: bool, as_json: bool, **
     wording, half of the words in common; near, at most 10% below the positive's score. Those with the most signs come first.
     """
     from pipeline.cli.console import print_json, print_records
-    from pipeline.cli.session import runner
+    from pipeline.cli.place import workspace_of
     from pipeline.looking.suspects import suspects as asked
-    from pipeline.publish import opened
+    from pipeline.publish import looked_at
 
-    with opened(runner(**given)) as connection:
+    with looked_at(workspace_of(**given)) as connection:
         found = asked(connection, number, rows, pool, sampled)
     if as_json:
         for row in found:

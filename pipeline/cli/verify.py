@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.session import configuration_path, workspace_path
+from pipeline.cli.place import configuration_path, workspace_path
 from pipeline.store import Workspace
 from pipeline.verify import Fault, faults
 from stages.errors import ArtefactError

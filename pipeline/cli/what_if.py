@@ -131,7 +131,7 @@ def _jaccard(one: Any, other: Any) -> float:
 
 def _print(stored: dict[str, Any], tried: dict[str, Any]) -> None:
     def line(says: str, before: str, after: str) -> None:
-        click.echo(f"{says:<34}  {before:>24}  {after:>24}")
+        click.echo(f"{says:<30}  {before:>22}  {after:>22}")
 
     def share(count: int, whole: int) -> str:
         return f"{count:,} ({count / max(1, whole):.1%})"

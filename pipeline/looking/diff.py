@@ -12,7 +12,7 @@ import numpy as np
 from pipeline import plan
 from pipeline.fingerprint import differences
 from pipeline.looking.one import Rows, rows
-from pipeline.publish import opened_many
+from pipeline.publish import opened_many, rounds_of
 from pipeline.store import Workspace
 from stages.errors import ArtefactError
 from stages.statistics import bootstrap_interval, randomisation_test
@@ -75,11 +75,6 @@ _VALUES = """
         AND b.cutoff IS NOT DISTINCT FROM a.cutoff
     WHERE a.system = 'dense' AND b.system = 'dense' AND a.collection IS NULL AND b.collection IS NULL
     ORDER BY a.round, a.split, a.measure, a.cutoff NULLS LAST, m.one"""
-
-
-def rounds_of(workspace: Workspace) -> int:
-    """How many rounds have been begun, so that all of them are looked at."""
-    return len(list(workspace.root.glob("round-[0-9][0-9]")))
 
 
 @contextmanager

@@ -5,17 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.looking.one import Rows, need, rows
-
-SIGNS = {
-    "teacher": "a teacher scores it at least as high as the query's least positive",
-    "shared query": "another query has it and a positive of this query among its positives",
-    "wording": "half of its words or more are those of a positive",
-    "near": "its score lies at most 10% below the positive's",
-}
-"""What speaks against a kept candidate, as `fn_suspects` says it."""
-
-POOL = 20_000
-"""Kept candidates of a round that are looked at: those nearest to their positives."""
+from stages.suspecting import POOL
 
 
 def suspects(connection: Any, number: int, limit: int, pool: int = POOL, sampled: bool = False) -> Rows:

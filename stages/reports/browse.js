@@ -32,6 +32,12 @@
       else node.append(piece);
     }
   };
+  const picture = (at, says) => {
+    const img = make("img", "thumbnail");
+    img.src = data.pictures[at];
+    img.alt = says || "a picture without a caption";
+    return img;
+  };
   const place = (score) => Math.min(1, Math.max(0, (score - low) / ((high - low) || 1))) * 100;
 
   const bar = (score, against, style) => {
@@ -46,12 +52,18 @@
   const item = (candidate, style, shared) => {
     const [doc, rank, score] = candidate;
     const against = style === "positives" ? null : candidate[3];
-    const [id, title, text] = data.documents[doc];
+    const [id, title, text, image] = data.documents[doc];
     const li = make("li", "document");
     li.dataset.doc = id;
     const numbers = make("div", "numbers");
     numbers.append(make("span", "rank", rank ? `#${rank}` : "not found"), bar(score, against, style),
       make("span", "value", score === null ? "no score" : score.toFixed(3)));
+    if (score !== null && against) {
+      const gap = (against - score) / Math.abs(against);
+      const says = make("span", "gap", `${gap < 0 ? "−" : "+"}${Math.abs(100 * gap).toFixed(1)}%`);
+      says.title = "gap: how far the score lies below that of the positive, as a share of it";
+      numbers.append(says);
+    }
     const p = make("p", "text");
     if (title) { const strong = make("strong"); marked(strong, title, shared); p.append(strong, " "); }
     marked(p, text, shared);
@@ -63,7 +75,9 @@
       li.dataset.verdict = data.verdicts[verdict];
       note.append(` · ${data.verdicts[verdict]}` + (value === null ? "" : ` ${value.toFixed(3)}`) + (limit === null ? "" : ` against ${limit.toFixed(3)}`));
     }
-    li.append(numbers, p, note);
+    li.append(numbers);
+    if (image !== undefined) li.append(picture(image, text));
+    li.append(p, note);
     return li;
   };
 
@@ -81,7 +95,7 @@
 
   const fill = (details, query) => {
     if (details.querySelector(".sides")) return;
-    const shared = new Set(query[3].flatMap(([doc]) => words(data.documents[doc].slice(1).join(" "))).filter((w) => w.length > 2));
+    const shared = new Set(query[3].flatMap(([doc]) => words(data.documents[doc].slice(1, 3).join(" "))).filter((w) => w.length > 2));
     const sides = make("div", "sides");
     sides.append(list("positives", "Positives", query[3], 0, new Set()), list("kept", "Negatives kept", query[4], query[6][0], shared),
       list("dropped", "Candidates dropped", query[5], query[6][1], shared));
@@ -95,7 +109,7 @@
   const whole = (i) => {
     if (!deep.has(i)) {
       const q = data.queries[i];
-      deep.set(i, [...q[3], ...q[4], ...q[5]].map(([doc]) => data.documents[doc].join(" ")).join(" ").toLowerCase());
+      deep.set(i, [...q[3], ...q[4], ...q[5]].map(([doc]) => data.documents[doc].slice(0, 3).join(" ")).join(" ").toLowerCase());
     }
     return deep.get(i);
   };
@@ -112,6 +126,7 @@
       const details = make("details", "query");
       details.dataset.query = query[0];
       const summary = make("summary");
+      if (query[9] !== undefined) summary.append(picture(query[9], query[1]), " ");
       summary.append(make("span", "asks", query[1]), make("span", "note", `${query[0]} · ${query[2]} · ${query[3].length} ${query[3].length === 1 ? "positive" : "positives"}, ` +
         `${query[4].length + query[6][0]} kept, ${query[5].length + query[6][1]} dropped` +
         (query[7].length ? ` (${query[7].map(([verdict, count]) => `${data.verdicts[verdict]} ${count}`).join(", ")})` : "")));

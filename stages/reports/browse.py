@@ -21,7 +21,7 @@ from stages.reports.mining import KEPT, distinct, key, whole_queries
 from stages.spec import Source
 
 BYTES = 4_000_000
-"""The most that the packed rows may take of the page."""
+"""The most that the packed rows may take of the page, together with the pictures elsewhere on it."""
 
 _SHORTEST = 30
 """Characters of a text below which queries are left out instead."""
@@ -35,6 +35,10 @@ class Browse:
     """Queries that were mined."""
     characters: int
     packed: str
+    pictures: int = 0
+    """Pictures among the rows."""
+    beyond: int = 0
+    """Pictures that were left out, as the page would be too large."""
 
 
 Listed = dict[int, dict[str, Any]]
@@ -98,37 +102,50 @@ def _whole(table: pa.Table, found: Listed) -> None:
 def pack(
     shown: Listed,
     queries: Mapping[int, Mapping[str, Any]],
-    documents: Mapping[int, tuple[str, str, str]],
+    documents: Mapping[int, Mapping[str, Any]],
     *,
     round: int,
     of: int,
     scale: tuple[float, float],
     characters: int,
+    pictures: Mapping[int, str] | None = None,
+    beyond: int = 0,
+    room: int = BYTES,
 ) -> Browse:
-    """The rows, with texts cut shorter, and then queries left out, until they fit into BYTES."""
+    """The rows, with texts cut shorter, and then queries left out, until they fit into `room` bytes.
+
+    Queries and documents are rows of their tables. `pictures` are data URIs by row in pictures.
+    """
     rows = list(shown)
     while True:
-        packed = _packed(rows, shown, queries, documents, scale=scale, characters=characters)
-        if len(packed) <= BYTES or not rows:
-            return Browse(round, len(rows), of, characters, packed)
+        packed, held = _packed(rows, shown, queries, documents, pictures or {}, scale=scale, characters=characters)
+        if len(packed) <= room or not rows:
+            return Browse(round, len(rows), of, characters, packed, held, beyond)
         if characters > _SHORTEST:
             characters = max(_SHORTEST, int(characters * 0.6))
         else:
-            rows = rows[: int(len(rows) * 0.9 * BYTES / len(packed))]
+            rows = rows[: int(len(rows) * 0.9 * room / len(packed))]
 
 
 def _packed(
     rows: Sequence[int],
     shown: Listed,
     queries: Mapping[int, Mapping[str, Any]],
-    documents: Mapping[int, tuple[str, str, str]],
+    documents: Mapping[int, Mapping[str, Any]],
+    pictures: Mapping[int, str],
     *,
     scale: tuple[float, float],
     characters: int,
-) -> str:
+) -> tuple[str, int]:
     places: dict[int, int] = {}
+    images: dict[int, int] = {}
     verdicts: dict[str, int] = {}
     listed = []
+
+    def seen(one: Mapping[str, Any]) -> list[int]:
+        """The place of its picture, where there is one."""
+        return [images.setdefault(one["picture"], len(images))] if one["picture"] in pictures else []
+
     for row in rows:
         one, query = shown[row], queries[row]
         lists = [
@@ -141,11 +158,17 @@ def _packed(
         ]
         counts = [[verdicts.setdefault(name, len(verdicts)), count] for name, count in one["v"].items()]
         head = [query["query_id"], cut(query["text"], characters), query["split"]]
-        listed.append([*head, *lists, one["m"], counts, one["g"]])
-    texts = [[documents[row][0], *(cut(text, characters) for text in documents[row][1:])] for row in places]
-    data = {"scale": scale, "verdicts": list(verdicts), "documents": texts, "queries": listed}
+        listed.append([*head, *lists, one["m"], counts, one["g"], *seen(query)])
+    texts = [
+        [one["doc_id"], cut(one["title"] or "", characters), cut(one["text"], characters), *seen(one)]
+        for one in (documents[row] for row in places)
+    ]
+    data = {
+        "scale": scale, "verdicts": list(verdicts), "documents": texts, "queries": listed,
+        "pictures": [pictures[row] for row in images],
+    }  # fmt: skip
     said = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(zlib.compress(said.encode("utf-8", "replace"), 6)).decode()
+    return base64.b64encode(zlib.compress(said.encode("utf-8", "replace"), 6)).decode(), len(images)
 
 
 def cut(text: str, characters: int) -> str:

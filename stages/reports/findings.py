@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup, escape
 
-from stages.reports.mining import KEPT, distinct, whole_queries
+from stages.reports.mining import KEPT, distinct
 from stages.spec import Inputs, Source
 
 BINS = 48
@@ -33,19 +33,6 @@ class Distances:
     """Candidates whose gap is not drawn: beyond the range, or without a positive's score."""
     rank_edges: np.ndarray  # float64 (bins + 1,)
     ranks: Mapping[str, np.ndarray]  # kept, dropped: int64 (bins,)
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A kept candidate that scores near its positive, or above it."""
-
-    query_row: int
-    positive_row: int
-    doc_row: int
-    score: float
-    positive_score: float
-    rank: int
-    gap: float
 
 
 @dataclass(frozen=True)
@@ -86,23 +73,6 @@ def distances(judged: Source) -> Distances:
             ranks[name] += np.histogram(batch.column("rank").to_numpy()[mask], rank_edges)[0]
     drawn = sum(int(counts.sum()) for counts in near.values())
     return Distances(gap_edges, near, judged.rows - drawn, rank_edges, ranks)
-
-
-def suspects(judged: Source, count: int) -> list[Suspect]:
-    """Of each query the kept candidate with the smallest gap, and of these the ones with the highest scores."""
-    columns = ["query_row", "positive_row", "doc_row", "score", "positive_score", "rank"]
-    found: list[pa.Table] = []
-    for batch in whole_queries(judged, [*columns, "verdict"]):
-        gap = gaps(batch)
-        near = np.flatnonzero(_kept(batch) & np.isfinite(gap))
-        near = near[np.lexsort((near, gap[near]))]
-        query = batch.column("query_row").to_numpy()[near]
-        near = near[np.unique(query, return_index=True)[1]]  # the first of each query
-        near = near[np.argsort(-batch.column("score").to_numpy()[near], kind="stable")][:count]
-        table = batch.select(columns).take(pa.array(near))
-        found.append(table.append_column("gap", pa.array(gap[near])))
-    rows = [row for table in found for row in table.to_pylist()]
-    return [Suspect(**row) for row in sorted(rows, key=lambda row: (-row["score"], row["query_row"]))[:count]]
 
 
 def hubs(judged: Source, triplets: Source, documents: int, count: int) -> list[Hub]:

@@ -67,10 +67,13 @@ def _leaks(page: Page) -> Iterator[Fact]:
     """All filters together, of the last round that hid positives."""
     found = [leaks for round in page.rounds for leaks in round.leaks if leaks.estimator == "hidden_positive"]
     if found and (leak := found[-1].filters[-1]).rate is not None:
+        if leak.hidden < FEWEST:
+            few = "positive is" if leak.hidden == 1 else "positives are"
+            yield Fact("false negatives that pass", "unknown", f"{number(leak.hidden)} hidden {few} too few to tell")
+            return
         interval = f"{leak.low:.1%} to {leak.high:.1%}, " if leak.low is not None and leak.high is not None else ""
         note = f"leak rate, {interval}{number(leak.leaked)} of {number(leak.hidden)} hidden positives"
-        few = leak.hidden < FEWEST
-        yield Fact("false negatives that pass", "too few" if few else f"{leak.rate:.1%}", note)
+        yield Fact("false negatives that pass", f"{leak.rate:.1%}", note)
 
 
 def _recall(page: Page) -> Iterator[Fact]:

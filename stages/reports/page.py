@@ -18,10 +18,12 @@ from stages.reports.browse import Browse
 from stages.reports.charts import Interval, Series
 from stages.reports.churn import Churn
 from stages.reports.figures import Comparison, Mean, system_label
-from stages.reports.findings import Check, Distances, Hub, Suspect, overlap
+from stages.reports.findings import Check, Distances, Hub, overlap
 from stages.reports.glance import glance, made_of
 from stages.reports.leaks import Leaks
 from stages.reports.mining import Candidate, Mined, Shown
+from stages.reports.suspects import Suspect
+from stages.suspecting import SIGNS
 
 _POINTS = 400
 """Points of a line; a longer log is drawn as means of neighbouring rows."""
@@ -66,12 +68,12 @@ class Round:
 
 @dataclass(frozen=True)
 class Pair:
-    """A suspect beside the positive that it scores near."""
+    """A suspect beside the positive that it resembles."""
 
     suspect: Suspect
     query_id: str
     query: str
-    positive: Document
+    positive: Document | None
     candidate: Document
     picture: int | None = None
 
@@ -146,6 +148,7 @@ def render(page: Page) -> str:
         script=Markup(script),
         script_hash=_allowed(script),
         overlap=overlap,
+        signs=SIGNS,
         glance=glance(page),
         made_of=made_of(page.configuration),
         settings=_settings(page.configuration),
