@@ -17,53 +17,11 @@ from stages.exporters._common import Texts
 from stages.exporters._verify import check
 from stages.exporters.open_clip import OpenClip
 from stages.exporters.webdataset import Webdataset
-from stages.imaging import Limits, Proved, prove
 from stages.registry import build
 from stages.settings import parse
 from tests.export_world import contents, triplets
-from tests.pictures import noise, packed
-from tests.support import Table, run, source, table
-
-FORMATS = ["PNG", "JPEG", "BMP", "WEBP", "PNG", "GIF", "PNG", "PNG"]
-IMAGES = [packed(noise(i), form) for i, form in enumerate(FORMATS)]
-CREDIT = {"attribution": "Drawn by somebody, CC BY-SA 4.0"}
-
-
-def proved(data: bytes) -> Proved:
-    found = prove(data, Limits(1 << 20, 10**6))
-    assert isinstance(found, Proved)
-    return found
-
-
-def world(documents: str, queries: str, rows: list[tuple[int, int, int]], caption: str = "caption") -> dict[str, Any]:
-    """Inputs whose documents and queries are kinds by letter, p for a picture and t for a text."""
-    found = [proved(image) for image in IMAGES]
-    pictures = [
-        {"row": i, "image": p.image, "format": p.format, "width": p.width, "height": p.height, "pixels": p.pixels}
-        for i, p in enumerate(found)
-    ]
-    corpus = [
-        {"row": i, "doc_id": f"d{i}", "text": f"{caption} d{i}", "text_hash": i, "picture": i if kind == "p" else None}
-        for i, kind in enumerate(documents)
-    ]
-    asked = [
-        {"row": i, "query_id": f"q{i}", "text": f"{caption} q{i}", "text_hash": i, "picture": 7 - i if kind == "p" else None,
-         "split": "train", "source": "given"}
-        for i, kind in enumerate(queries)
-    ]  # fmt: skip
-    return {
-        "pictures": source(table("pictures", pictures[:3]), table("pictures", pictures[3:])),
-        "corpus": Table([table("corpus", corpus)], facts=CREDIT),
-        "queries": source(table("queries", asked)),
-        "triplets": source(triplets(rows)),
-    }
-
-
-TO_IMAGE = [(0, 0, 1), (0, 0, 2), (1, 1, 3), (1, 2, 5), (2, 5, 0)]
-
-
-def same(data: bytes, row: int) -> bool:
-    return proved(data).pixels == proved(IMAGES[row]).pixels
+from tests.pictured_world import CREDIT, TO_IMAGE, same, world
+from tests.support import Table, run, source
 
 
 def checked(name: str, inputs: dict[str, Any], folder: Path) -> str:
@@ -167,6 +125,18 @@ def test_any_sharding_gives_the_same_bytes_and_tars_are_cut(tmp_path: Path) -> N
         "00000.tar": 3,
         "00001.tar": 1,
     }
+
+
+def test_a_caption_that_pandas_takes_for_a_number_or_for_missing_is_left_out_and_counted(tmp_path: Path) -> None:
+    inputs = world("pppppp", "tttttttt", [(q, q % 6, (q + 1) % 6) for q in range(8)])
+    whole = inputs["queries"].read()
+    captions = pa.array(["NA", "0001", "7", " ", "true", "1.50", "a dog", "-nan"], pa.large_string())
+    at = whole.schema.get_field_index("text")
+    inputs["queries"] = source(whole.set_column(at, whole.schema.field(at), captions))
+    result = run(export, parse(ExportConfig, {"targets": {"open_clip": {}}}, "export"), inputs, tmp_path)
+    assert result.counters["open_clip.left_out.pairs_with_a_caption_that_pandas_changes"] == 6
+    assert result.counters["open_clip.left_out.negatives_of_pairs_left_out"] == 6
+    assert "2 rows equal" in checked("open_clip", inputs, result.files["exports/open_clip"])
 
 
 @pytest.mark.parametrize("name", ["open_clip", "webdataset"])
