@@ -35,7 +35,7 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("pylate", "pylate_kd"),
     ),
     "ms-swift": (
-        ("ms-swift==4.6.0", "datasets==4.8.4", "transformers==5.19.0", "huggingface-hub>=1.3,<2", "pillow", "modelscope==1.40.2", "modelscope-hub==0.5.1", "peft==0.20.0", "trl==0.29.1", "dacite",
+        ("ms-swift==4.6.0", "datasets==4.8.4", "transformers==5.19.0", "huggingface-hub>=1.3,<2", "pillow", "modelscope==1.40.2", "modelscope-hub==0.5.1", "aiohttp", "aiosignal", "aiohappyeyeballs", "frozenlist", "multidict", "yarl", "propcache", "attrs", "peft==0.20.0", "trl==0.29.1", "dacite",
          "addict", "json-repair", "simplejson", "attrdict", "binpacking", "einops", "oss2", "rouge", "nltk",
          "importlib-metadata", "sortedcontainers", "zipp", "crcmod", "pycryptodome", "aliyun-python-sdk-core",
          "aliyun-python-sdk-kms", "jmespath", "openai", "jiter", "distro", "sniffio", "httpx", "httpcore", "h11", "anyio"),

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from stages import ingest
-from stages.datasets import icd10cm
+from stages.datasets import _icd10cm_xml
 from stages.errors import HardrockError
 from tests import support
 from tests.fuzz.mutations import Files, mutate
@@ -90,7 +90,7 @@ def place(monkeypatch):
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         spec = ModuleSpec("simple_icd_10_cm", None, is_package=True)
         spec.submodule_search_locations = [f"{folder}/set"]
-        monkeypatch.setattr(icd10cm, "find_spec", lambda name: spec)
+        monkeypatch.setattr(_icd10cm_xml, "find_spec", lambda name: spec)
         yield Path(folder)
 
 
