@@ -44,7 +44,8 @@ class ImageFolder(Captioned):
 
     @property
     def column_names(self) -> Mapping[str, str]:  # type: ignore[override]
-        return {"id": FILE_NAME, "picture": FILE_NAME, "text": "caption"}
+        taken = self._taken(self._folder.metadata[0]) if self._folder.metadata else {}
+        return {"id": FILE_NAME, "picture": FILE_NAME, "text": taken.get("caption", "caption")}
 
     def fingerprint(self) -> str:
         """A sha256 over the names and bytes of all files that are read."""
@@ -63,7 +64,7 @@ class ImageFolder(Captioned):
             yield Note(f"{self._folder.others:,} files are neither pictures nor captions nor metadata: left alone")
 
     def _named(self, file: File) -> Iterator[Shown | Fault | Note]:
-        taken = mapped(file, {"caption": self.caption, "group": self.group, "label": self.label})
+        taken = self._taken(file)
         yield Note(f"{file.name}: columns taken: " + ", ".join(f"{field} = {name}" for field, name in taken.items()))
         wanted = [FILE_NAME, *taken.values()]
         base = PurePosixPath(file.name).parent
@@ -99,6 +100,9 @@ class ImageFolder(Captioned):
 
     def _shown(self, file: str, line: int, name: str, path: Path, captions: tuple[Any, ...], **known: Any) -> Shown:
         return Shown(file, line, name, picture_file(path, name), captions, split=split_in(name)[0], **known)
+
+    def _taken(self, file: File) -> dict[str, str]:
+        return mapped(file, {"caption": self.caption, "group": self.group, "label": self.label})
 
     @cached_property
     def _folder(self) -> PictureFolder:
