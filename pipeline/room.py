@@ -82,10 +82,10 @@ def _export(config: Any, sizes: Sizes) -> int:
 
 
 def _train(config: Any, sizes: Sizes) -> int:
-    return 6 * (sizes["checkpoint"].bytes if "checkpoint" in sizes else _model(config.encoder.model))
+    return 6 * (sizes["checkpoint"].bytes if "checkpoint" in sizes else model_bytes(config.encoder.model))
 
 
-def _model(reference: str) -> int:
+def model_bytes(reference: str) -> int:
     """Bytes of a model's weights, without asking any hub."""
     try:
         place = locate(reference) if reference.startswith(PACKAGE) or Path(reference).exists() else None
