@@ -5,13 +5,15 @@ The constants are core-seconds and bytes a row, measured on runs of two collecti
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 HIT, DEEPER, EXPORTED, REPORT = 3.0e-6, 2.0, 3.3e-8, 10.0
 """Seconds a hit of evaluate; searches of deepen in those of mine; seconds a byte exported; of the report."""
 
-BACKWARD = 2.0
-"""A step of training in forward passes: nearly 1 where texts are cut into words most of the time, 3 of a large model."""
+TRANSFORMER_STEP, OTHER_STEP = 4.0, 1.5
+"""A step of training in forward passes of the same texts, which are padded to the longest then. A static encoder's took 0.9."""
 
 TEXT_SHARE, EXPORT_SHARE = 0.3, 0.5
 """Bytes in Parquet of a byte of text; of a target, of which some are Parquet and others lines of JSON."""
@@ -46,6 +48,7 @@ class Work:
     query_bytes: float
     id_bytes: float  # of both ids of a line
     weights: int  # bytes of the model
+    activations: int  # bytes that a step of training holds between its two passes
 
     @property
     def hits(self) -> int:
@@ -77,7 +80,7 @@ def seconds(work: Work, *, encode: float, step: float, mine: float, read: float,
         "embed": (rounds + 1) * encode,
         "mine": max(rounds, 1) * (1 + DEEPER) * mine,
         "export": max(rounds, 1) * EXPORTED * work.exported,
-        "train": rounds * BACKWARD * step * trained,
+        "train": rounds * (TRANSFORMER_STEP if work.activations else OTHER_STEP) * step * trained,
         "evaluate": work.runs * work.hits * HIT,
         "report": REPORT,
     }
@@ -99,5 +102,17 @@ def disk(work: Work) -> int:
 def memory(work: Work, bare: int) -> int:
     """Bytes of the process at its largest; `bare` with the model and no rows."""
     vectors = 4 * work.dimensions * (work.documents + work.queries)
-    training = 3 * work.weights if work.rounds else 0  # gradients and two moments
-    return bare + 2 * vectors + max(HELD * work.systems * work.hits + LIBRARIES, training)
+    training = 3 * work.weights + work.activations if work.rounds else 0  # gradients, two moments
+    return bare + 2 * vectors + LIBRARIES + max(HELD * work.systems * work.hits, training)
+
+
+def activations(config: Mapping[str, Any], tokens: int, texts: int) -> int:
+    """Bytes that a transformer holds of `texts` of `tokens` each for its backward pass, in float32; 0 for another kind of model.
+
+    Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022, equation 1, with values of four
+    bytes in place of two. `config` is the model's config.json.
+    """
+    layers, hidden, heads = (
+        int(config.get(f"num_{n}", config.get(n, 0))) for n in ("hidden_layers", "hidden_size", "attention_heads")
+    )
+    return 2 * layers * texts * tokens * (34 * hidden + 5 * heads * tokens)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pipeline import environment, forecast
 from pipeline.config import Configuration
 from pipeline.inputs import bring
-from pipeline.room import model_bytes
+from pipeline.room import model_bytes, model_config
 from stages import embed, encoding, ingest
 from stages.errors import HardrockError
 from stages.export import TEXT_TARGETS
@@ -30,6 +30,8 @@ _TRIES = 3  # of a measurement; the quickest counts, for what others do on the m
 SAMPLE = 256  # texts of each table that the probe encodes
 _SHOWN = 5
 _OVERHEAD = 400 << 20  # bytes of an ingest that do not grow: interpreter, libraries, rows of one part
+_CHARACTERS_A_TOKEN = 4  # about
+_PASS_ROWS = 16  # of gradient caching on a processor
 _ID_BYTES = 70  # a document in ingest: id, offset, line, row, hash and its copy while it is sorted, slots
 
 
@@ -225,7 +227,7 @@ def estimate(data: Data, configuration: Configuration, device: str, place: Path)
         name: _seconds_a_row(loaded, data, name, role) for name, role in (("corpus", "document"), ("queries", "query"))
     }
     train: Any = configuration.stages["train"]
-    work = _work(data, configuration, loaded.dimensions)
+    work = _work(data, configuration, loaded)
     taken = work.negatives if train.negatives is None else min(work.negatives, train.negatives)
     steps = getattr(train, "max_steps", None)
     trained = min(work.pairs * train.epochs, steps * train.batch_size if steps else np.inf)
@@ -249,7 +251,7 @@ def estimate(data: Data, configuration: Configuration, device: str, place: Path)
     }  # fmt: skip
 
 
-def _work(data: Data, configuration: Configuration, dimensions: int) -> forecast.Work:
+def _work(data: Data, configuration: Configuration, loaded: encoding.LoadedEncoder) -> forecast.Work:
     """The rows of a run, as the data and the configuration have them."""
     stages: Any = configuration.stages
     evaluate, train = stages["evaluate"], data.splits == "train"
@@ -264,7 +266,7 @@ def _work(data: Data, configuration: Configuration, dimensions: int) -> forecast
         tested=int(np.count_nonzero(tested)),
         pairs=int(train[relevant[:, 0]].sum()),
         qrels=len(data.qrels),
-        dimensions=dimensions,
+        dimensions=loaded.dimensions,
         depth=stages["mine"].depth,
         cutoff=evaluate.depth,
         negatives=stages["sample"].negatives,
@@ -275,7 +277,20 @@ def _work(data: Data, configuration: Configuration, dimensions: int) -> forecast
         query_bytes=data.characters["queries"] / max(queries, 1),
         id_bytes=data.id_bytes,
         weights=model_bytes(str(getattr(stages["embed"].encoder, "model", ""))),
+        activations=_activations(data, stages, loaded),
     )
+
+
+def _activations(data: Data, stages: Any, loaded: encoding.LoadedEncoder) -> int:
+    """Of a batch of training, padded to about the longest of its documents. Queries are short and left out."""
+    train, sampled = stages["train"], stages["sample"].negatives
+    taken = sampled if train.negatives is None else min(sampled, train.negatives)
+    documents = (train.pass_rows or _PASS_ROWS) if train.cached else train.batch_size * (1 + taken)
+    limits = (train.max_tokens, getattr(loaded, "max_tokens", None))
+    longest = max(map(len, data.sample["corpus"]), default=0) // _CHARACTERS_A_TOKEN
+    tokens = min([longest, *(limit for limit in limits if limit is not None)])
+    config = model_config(str(getattr(stages["embed"].encoder, "model", "")))
+    return forecast.activations(config, tokens, documents)
 
 
 def _seconds_a_row(loaded: encoding.LoadedEncoder, data: Data, name: str, role: str) -> float:

@@ -7,6 +7,7 @@ once, and one that fills up all the same loses nothing, as `store` promises.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -95,6 +96,15 @@ def model_bytes(reference: str) -> int:
         return MODEL_BYTES
     files = [place] if place.is_file() else place.rglob("*.safetensors")
     return sum(path.stat().st_size for path in files)
+
+
+def model_config(reference: str) -> dict[str, Any]:
+    """The config.json of a model that is here; empty where there is none."""
+    try:
+        found = json.loads((locate(reference) / "config.json").read_bytes())
+    except (HardrockError, OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 ESTIMATES: dict[str, Callable[[Any, Sizes], int]] = {
