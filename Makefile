@@ -82,7 +82,7 @@ test-ray: setup ## a two-node Ray on this machine, killed at many points; needs 
 fuzz: setup ## changed inputs for every reader of a data set; SECONDS=60 SEED=2 READERS="beir trec"
 	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) FUZZ_READERS="$(READERS)" $(BIN)/python -m pytest -m fuzz -o faulthandler_timeout=0 -s tests/fuzz
 
-test-exports: setup ## exports through PyLate, ms-swift and NeMo Automodel, each in an environment of its own
+test-exports: setup ## exports through PyLate, ms-swift, NeMo Automodel and open_clip, each in an environment of its own
 	@$(BIN)/python -m tests.exports $(EXPORTS)
 
 lint: setup ## style, types and the import floors

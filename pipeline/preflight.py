@@ -14,12 +14,15 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline import environment
+from pipeline import environment, forecast
 from pipeline.config import Configuration
 from pipeline.inputs import bring
+from pipeline.room import model_bytes, model_config
 from stages import embed, encoding, ingest
 from stages.errors import HardrockError
+from stages.export import TEXT_TARGETS
 from stages.spec import WHOLE, Bar
 from stages.text import join_title
 
@@ -27,9 +30,9 @@ _TRIES = 3  # of a measurement; the quickest counts, for what others do on the m
 SAMPLE = 256  # texts of each table that the probe encodes
 _SHOWN = 5
 _OVERHEAD = 400 << 20  # bytes of an ingest that do not grow: interpreter, libraries, rows of one part
+_CHARACTERS_A_TOKEN = 4  # about
+_PASS_ROWS = 16  # of gradient caching on a processor
 _ID_BYTES = 70  # a document in ingest: id, offset, line, row, hash and its copy while it is sorted, slots
-_CANDIDATE_BYTES = 24  # a row of candidates and judged in Parquet, about
-_FILE_SHARE = 0.6  # size of texts in Parquet by their characters, about
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Data:
     pictures: dict[str, int] = field(default_factory=dict)  # rows of each table that are pictures
     images: list[bytes] = field(default_factory=list)  # the first pictures, encoded
     image_bytes: int = 0
+    seconds: float = 0.0  # of the reading
+    id_bytes: float = 0.0  # of the ids of a query and a document together, on average
 
 
 class _Context:
@@ -85,13 +90,16 @@ class _Still:
 def read(config: ingest.IngestConfig) -> Data:
     """Reads the data set once, with every bad row set aside and counted. Raises InputError where it cannot be read on."""
     patient = config.model_copy(update={"on_bad_row": "quarantine", "missing_judgements_allowed": 2**31})
+    start = time.perf_counter()
     data, hashes = Data(), {"corpus": [np.empty(0, np.int64)], "queries": [np.empty(0, np.int64)]}
+    sizes = dict.fromkeys(hashes, 0)
     splits, qrels = [np.empty(0, object)], [np.empty((0, 3), np.int64)]
     for part in ingest.run(patient, {}, cast(Any, _Context(data.messages))):
         for name, table in part.tables.items():
             if name in hashes:
                 hashes[name].append(table.column("text_hash").to_numpy())
                 _take_sample(data, name, table)
+                sizes[name] += pc.sum(pc.binary_length(table.column(1))).as_py() or 0  # its ids
             if name == "queries":
                 splits.append(np.array(table.column("split").to_pylist(), dtype=object))
                 data.query_ids.extend(table.column("query_id").to_pylist())
@@ -108,6 +116,10 @@ def read(config: ingest.IngestConfig) -> Data:
         data.facts.update(part.facts)
     data.documents, data.queries = (np.concatenate(hashes[name]) for name in ("corpus", "queries"))
     data.splits, data.qrels = np.concatenate(splits), np.concatenate(qrels)
+    data.id_bytes = sum(
+        sizes[name] / max(len(rows), 1) for name, rows in (("corpus", data.documents), ("queries", data.queries))
+    )
+    data.seconds = time.perf_counter() - start
     return data
 
 
@@ -203,7 +215,7 @@ def _leaks(data: Data) -> list[Finding]:
 def estimate(data: Data, configuration: Configuration, device: str, place: Path) -> dict[str, Any]:
     """Time, memory and disk of a run, from encoding a sample of the texts and one product of matrices. Raises ResourceError.
 
-    Seconds and bytes, rough: what exports, teachers and reports take is not in them.
+    Seconds and bytes, meant to be right within a factor of two; what teachers and guards take is not in them.
     """
     config = cast(embed.EmbedConfig, configuration.stages["embed"])
     found = {"picture" for count in data.pictures.values() if count} | {
@@ -214,37 +226,71 @@ def estimate(data: Data, configuration: Configuration, device: str, place: Path)
     seconds = {
         name: _seconds_a_row(loaded, data, name, role) for name, role in (("corpus", "document"), ("queries", "query"))
     }
-    documents, queries, wide = len(data.documents), len(data.queries), loaded.dimensions
-    searched = int((data.splits == "train").sum())
-    rounds, train, depth = configuration.rounds, configuration.stages["train"], configuration.stages["mine"].depth  # type: ignore[attr-defined]
-    once = seconds["corpus"] * documents + seconds["queries"] * queries
-    pairs = int(((data.qrels[:, 2] > 0) & (data.splits == "train")[data.qrels[:, 0]]).sum()) if len(data.qrels) else 0
-    sampled = configuration.stages["sample"].negatives  # type: ignore[attr-defined]
-    taken = sampled if train.negatives is None else min(sampled, train.negatives)  # type: ignore[attr-defined]
-    each = seconds["queries"] + seconds["corpus"] * (1 + taken)
+    train: Any = configuration.stages["train"]
+    work = _work(data, configuration, loaded)
+    taken = work.negatives if train.negatives is None else min(work.negatives, train.negatives)
     steps = getattr(train, "max_steps", None)
-    trained = min(pairs * train.epochs, steps * train.batch_size if steps else np.inf)  # type: ignore[attr-defined]
-    vectors = 4 * wide * (documents + queries)
-    time_of = {
-        "embed": (rounds + 1) * once,
-        "mine": (rounds + 1) * 2.0 * searched * documents * wide / _products_a_second(),
-        "train": rounds * 3 * each * float(trained),  # a backward pass takes about twice a forward one
-    }
-    disk = int((data.characters["corpus"] + data.characters["queries"]) * _FILE_SHARE) + data.image_bytes
-    disk += (rounds + 1) * (vectors + 4 * wide * documents) + rounds * 2 * searched * min(
-        depth, documents
-    ) * _CANDIDATE_BYTES
+    trained = min(work.pairs * train.epochs, steps * train.batch_size if steps else np.inf)
+    time_of = forecast.seconds(
+        work,
+        encode=seconds["corpus"] * work.documents + seconds["queries"] * work.queries,
+        step=seconds["queries"] + seconds["corpus"] * (1 + taken),
+        mine=2.0 * work.searched * work.documents * work.dimensions / _products_a_second(),
+        read=data.seconds,
+        trained=float(trained),
+    )
     existing = next(p for p in (place.absolute(), *place.absolute().parents) if p.exists())
-    memory = max(_OVERHEAD + _ID_BYTES * documents, environment.peak_memory() + 2 * vectors)
     return {
         "sample": {name: len(data.sample[name]) or len(data.images) for name in ("corpus", "queries")},
         "texts_a_second": {name: round(1 / each_, 1) for name, each_ in seconds.items()},
         "seconds": {name: round(value, 1) for name, value in time_of.items()},
-        "memory": memory,
+        "memory": max(_OVERHEAD + _ID_BYTES * work.documents, forecast.memory(work, environment.peak_memory())),
         "memory_of_machine": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "disk": disk,
+        "disk": forecast.disk(work) + data.image_bytes,
         "disk_free": shutil.disk_usage(existing).free,
     }  # fmt: skip
+
+
+def _work(data: Data, configuration: Configuration, loaded: encoding.LoadedEncoder) -> forecast.Work:
+    """The rows of a run, as the data and the configuration have them."""
+    stages: Any = configuration.stages
+    evaluate, train = stages["evaluate"], data.splits == "train"
+    documents, queries = len(data.documents), len(data.queries)
+    relevant = data.qrels[data.qrels[:, 2] > 0]
+    tested = np.isin(data.splits, getattr(evaluate, "splits", ()))
+    texts = not any(data.pictures.values())
+    return forecast.Work(
+        documents=documents,
+        queries=queries,
+        searched=int(train.sum()),
+        tested=int(np.count_nonzero(tested)),
+        pairs=int(train[relevant[:, 0]].sum()),
+        qrels=len(data.qrels),
+        dimensions=loaded.dimensions,
+        depth=stages["mine"].depth,
+        cutoff=evaluate.depth,
+        negatives=stages["sample"].negatives,
+        targets=len(TEXT_TARGETS if stages["export"].targets is None else stages["export"].targets),
+        rounds=configuration.rounds,
+        systems=1 + bool(texts and evaluate.bm25),
+        document_bytes=data.characters["corpus"] / max(documents, 1),
+        query_bytes=data.characters["queries"] / max(queries, 1),
+        id_bytes=data.id_bytes,
+        weights=model_bytes(str(getattr(stages["embed"].encoder, "model", ""))),
+        activations=_activations(data, stages, loaded),
+    )
+
+
+def _activations(data: Data, stages: Any, loaded: encoding.LoadedEncoder) -> int:
+    """Of a batch of training, padded to about the longest of its documents. Queries are short and left out."""
+    train, sampled = stages["train"], stages["sample"].negatives
+    taken = sampled if train.negatives is None else min(sampled, train.negatives)
+    documents = (train.pass_rows or _PASS_ROWS) if train.cached else train.batch_size * (1 + taken)
+    limits = (train.max_tokens, getattr(loaded, "max_tokens", None))
+    longest = max(map(len, data.sample["corpus"]), default=0) // _CHARACTERS_A_TOKEN
+    tokens = min([longest, *(limit for limit in limits if limit is not None)])
+    config = model_config(str(getattr(stages["embed"].encoder, "model", "")))
+    return forecast.activations(config, tokens, documents)
 
 
 def _seconds_a_row(loaded: encoding.LoadedEncoder, data: Data, name: str, role: str) -> float:

@@ -7,6 +7,7 @@ once, and one that fills up all the same loses nothing, as `store` promises.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -82,10 +83,10 @@ def _export(config: Any, sizes: Sizes) -> int:
 
 
 def _train(config: Any, sizes: Sizes) -> int:
-    return 6 * (sizes["checkpoint"].bytes if "checkpoint" in sizes else _model(config.encoder.model))
+    return 6 * (sizes["checkpoint"].bytes if "checkpoint" in sizes else model_bytes(config.encoder.model))
 
 
-def _model(reference: str) -> int:
+def model_bytes(reference: str) -> int:
     """Bytes of a model's weights, without asking any hub."""
     try:
         place = locate(reference) if reference.startswith(PACKAGE) or Path(reference).exists() else None
@@ -95,6 +96,15 @@ def _model(reference: str) -> int:
         return MODEL_BYTES
     files = [place] if place.is_file() else place.rglob("*.safetensors")
     return sum(path.stat().st_size for path in files)
+
+
+def model_config(reference: str) -> dict[str, Any]:
+    """The config.json of a model that is here; empty where there is none."""
+    try:
+        found = json.loads((locate(reference) / "config.json").read_bytes())
+    except (HardrockError, OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 ESTIMATES: dict[str, Callable[[Any, Sizes], int]] = {

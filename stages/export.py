@@ -109,7 +109,9 @@ def sorted_out(config: ExportConfig, inputs: Inputs) -> tuple[tuple[Exporter, ..
     for target in targets:
         takes = getattr(target, "takes", None)
         if takes is None and pictures:
-            refused[target.name] = "it holds texts alone, and there are pictures: open_clip and webdataset hold these"
+            refused[target.name] = (
+                "it holds texts alone, and there are pictures: open_clip, webdataset and hf_pictures hold these"
+            )
         elif takes is not None and not pictures:
             refused[target.name] = f"it holds {takes}, and there are no pictures"
         elif takes == "pictures with captions" and not texts:

@@ -27,6 +27,7 @@ from stages.records import (
     is_blank,
     shown,
     wrong_id,
+    wrong_relevance,
     wrong_string,
     wrong_text,
 )  # fmt: skip
@@ -313,11 +314,7 @@ class Intake:
         for name, value in (("query_id", item.query_id), ("doc_id", item.doc_id)):
             if wrong := wrong_id(value, self._id_bytes):
                 return self._fault(item, name, item.query_id, wrong)
-        relevance = item.relevance
-        if isinstance(relevance, bool) or not isinstance(relevance, int) or not -(2**31) <= relevance < 2**31:
-            wrong = Wrong(
-                f"the relevance {shown(relevance)} is not a whole number of 32 bits", "above 0 is relevant, 0 is not"
-            )
+        if wrong := wrong_relevance(item.relevance):
             return self._fault(item, "relevance", item.query_id, wrong)
         if item.split not in SPLITS:
             wrong = Wrong(
@@ -374,7 +371,7 @@ class Intake:
             fault is None and table == "corpus"
         ):  # the documents of a row may be missing for what is wrong with its query
             fault = next((item for item in self._dataset.queries() if isinstance(item, Fault)), None)
-        return f"; the first that was rejected: {fault.reason} ({self._where(fault)})" if fault else ""
+        return f"; the first that was rejected: {fault.reason} ({self._where(fault)}): {fault.mend}" if fault else ""
 
     def check_balance(self) -> None:
         """Raises HardrockError unless every row that was read is accounted for."""

@@ -168,6 +168,16 @@ def wrong_id(value: object, limit: int) -> Wrong | None:
     return None
 
 
+def wrong_relevance(value: object) -> Wrong | None:
+    """What keeps a value from being a relevance: it is no whole number, or does not fit in 32 bits."""
+    mend = "write a whole number: above 0 is relevant, 0 is not"
+    if isinstance(value, bool) or not isinstance(value, int):
+        return Wrong(f"{_kind(value)} where a relevance belongs", mend)
+    if not -(2**31) <= value < 2**31:
+        return Wrong(f"the relevance {shown(value)} is not a whole number of 32 bits", mend)
+    return None
+
+
 def _kind(value: object) -> str:
     if value is None:
         return "null"

@@ -21,7 +21,7 @@ PLACE = ROOT / "docs/exports.md"
 README = ROOT / "README.md"
 BETWEEN = re.compile(r"(?<=<!-- exports -->\n).*?(?=<!-- /exports -->)", re.S)
 PACKAGES = {"datasets": "`datasets`", "FlagEmbedding": "its own package", "colbert": "its own package", "webdataset": "its own package",
-            "json": "its lines, as this project reads them", "csv": "its lines, as this project reads them"}  # fmt: skip
+            "pandas": "`pandas`, as its own loader does", "json": "its lines, as this project reads them", "csv": "its lines, as this project reads them"}  # fmt: skip
 LOADERS = {
     "FlagEmbedding": "its data sets and collators, embedder and reranker",
     "beir": "beir's `GenericDataLoader` and mteb's `RetrievalDatasetLoader`",

@@ -69,7 +69,8 @@ def _estimate(estimated: dict[str, Any]) -> None:
         f"{estimated['sample']['queries']} queries at {speed['queries']:,.0f}"
     )
     times = ", ".join(f"{name} {_time(value)}" for name, value in estimated["seconds"].items())
-    click.echo(f"estimate, rough: {_time(sum(estimated['seconds'].values()))} ({times})")
+    whole = sum(estimated["seconds"].values())
+    click.echo(f"estimate: {_time(whole)}, or between {_time(whole / 2)} and {_time(2 * whole)} ({times})")
     click.echo(f"  memory {estimated['memory'] / 2**30:.1f} of {estimated['memory_of_machine'] / 2**30:.1f} GiB")
     click.echo(f"  disk {estimated['disk'] / 2**30:.2f} GiB; {estimated['disk_free'] / 2**30:.0f} GiB are free")
 

@@ -34,6 +34,8 @@ def detect(asked: Asked, known: Sequence[str], where: str) -> Columns:
     anchor = asked.anchor or next((by_name[n] for n in ANCHORS if n in by_name and by_name[n] != asked.positive), None)
     positive = asked.positive or next((by_name[n] for n in POSITIVES if n in by_name and by_name[n] != anchor), None)
     try_ = 'anchor = "COLUMN" and positive = "COLUMN"'
+    if len(known) == 1 and (other := next((c for c in ";\t|," if c in known[0]), None)):
+        try_ = f"one column with {other!r} in its name: cells are separated by commas in .csv, by tabs in .tsv"
     if anchor is None or positive is None:
         lacks = " and ".join(n for n, c in (("anchor", anchor), ("positive", positive)) if c is None)
         raise ConfigError(f"no column is known as {lacks}", where=where, got=f"columns: {listing(known)}", try_=try_)

@@ -225,7 +225,7 @@ def objects(file: File) -> Iterator[tuple[int, dict[str, Any]] | Fault]:
         try:
             row = _JSON.decode(text)
         except (ValueError, RecursionError) as error:
-            yield Fault(file.name, number, None, None, *_json_reason(text, error))
+            yield Fault(file.name, number, None, None, *(_odd_bytes(text) or _json_reason(text, error)))
             continue
         if isinstance(row, dict):
             yield number, row
@@ -282,15 +282,16 @@ class _Array:
 
     def _element(self) -> Any:
         while True:
+            start = self._at  # which moves when more is read
             try:
-                row, end = _JSON.raw_decode(self._window, self._at)
+                row, end = _JSON.raw_decode(self._window, start)
             except (ValueError, RecursionError) as error:
                 ends = isinstance(error, json.JSONDecodeError) and (
                     error.msg.startswith("Unterminated") or error.pos >= len(self._window) - _NEAR_END
                 )
                 if ends and len(self._window) - self._at <= LINE_BYTES and self._more():
                     continue
-                raise self._broken(_json_reason(self._window[self._at : self._at + 1000], error)[0]) from None
+                raise self._broken(_element_reason(error, start)) from None
             self._take(end - self._at)
             return row
 
@@ -327,9 +328,25 @@ class _Array:
         )
 
 
+def _element_reason(error: Exception, start: int) -> str:
+    """What is wrong with an element of an array, and at which of its own characters."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.removesuffix(' at')} at character {error.pos - start + 1} of the element"
+    return _json_reason("", error)[0]
+
+
+def _odd_bytes(text: str) -> tuple[str, str] | None:
+    """What is said of a line that is no JSON for what stands between its objects."""
+    if text.startswith("\0"):
+        return "the line begins with NUL bytes: a piece of the file was never written", "fetch or write the file again"
+    if "\r" in text.strip("\r"):
+        return "a carriage return stands inside of the line", r"end lines with LF or CR LF: tr '\r' '\n'"
+    return None
+
+
 def _json_reason(text: str, error: Exception) -> tuple[str, str]:
     if isinstance(error, json.JSONDecodeError):
-        reason = f"broken JSON: {error.msg} at character {error.pos + 1} of {len(text)}"
+        reason = f"broken JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1} of {len(text)}"
         whole = "write one whole object a line"
         return reason, f"{whole}; the line seems to be cut off" if error.pos >= len(text) - 1 else whole
     if isinstance(error, _RepeatedKeyError):

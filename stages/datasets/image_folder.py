@@ -19,25 +19,13 @@ from pydantic import Field
 
 from stages.datasets._captioned import Captioned, Shown
 from stages.datasets._guess import Guess
-from stages.datasets._helpers import File, digest, lines, utf8_fault
-from stages.datasets._pictures import (
-    CAPTIONS,
-    GROUPS,
-    LABELS,
-    captions_of,
-    inside,
-    is_picture,
-    picture_file,
-    split_in,
-)  # fmt: skip
+from stages.datasets._helpers import File, digest
+from stages.datasets._picture_folder import FILE_NAME, METADATA, PictureFolder, caption_in, mapped, named_in
+from stages.datasets._pictures import captions_of, is_picture, picture_file, split_in
 from stages.datasets._tables import columns, rows
-from stages.errors import ConfigError, HardrockError, InputError, suggestion
-from stages.records import Fault, Note, Wrong
+from stages.errors import HardrockError
+from stages.records import Fault, Note
 from stages.settings import speed
-
-METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.parquet")
-FILE_NAME = "file_name"
-_KNOWN = {"caption": CAPTIONS, "group": GROUPS, "label": LABELS}
 
 
 class ImageFolder(Captioned):
@@ -56,46 +44,46 @@ class ImageFolder(Captioned):
 
     @property
     def column_names(self) -> Mapping[str, str]:  # type: ignore[override]
-        return {"id": FILE_NAME, "picture": FILE_NAME, "text": "caption"}
+        taken = self._taken(self._folder.metadata[0]) if self._folder.metadata else {}
+        return {"id": FILE_NAME, "picture": FILE_NAME, "text": taken.get("caption", "caption")}
 
     def fingerprint(self) -> str:
         """A sha256 over the names and bytes of all files that are read."""
-        return digest(self._files)
+        return digest(self._folder.files)
 
     def locate(self, file: str) -> str:
         return str(Path(self.path) / file)
 
     def shown(self) -> Iterator[Shown | Fault | Note]:
-        if self._metadata:
-            for file in self._metadata:
+        if self._folder.metadata:
+            for file in self._folder.metadata:
                 yield from self._named(file)
         else:
             yield from self._bare()
-        if self._others:
-            yield Note(f"{self._others:,} files are neither pictures nor captions nor metadata: left alone")
+        if self._folder.others:
+            yield Note(f"{self._folder.others:,} files are neither pictures nor captions nor metadata: left alone")
 
     def _named(self, file: File) -> Iterator[Shown | Fault | Note]:
-        mapped = self._mapped(file)
-        yield Note(f"{file.name}: columns taken: " + ", ".join(f"{field} = {name}" for field, name in mapped.items()))
-        wanted = [FILE_NAME, *mapped.values()]
+        taken = self._taken(file)
+        yield Note(f"{file.name}: columns taken: " + ", ".join(f"{field} = {name}" for field, name in taken.items()))
+        wanted = [FILE_NAME, *taken.values()]
         base = PurePosixPath(file.name).parent
-        for item in rows(file, wanted, [mapped["caption"]] if "caption" in mapped else ()):
+        for item in rows(file, wanted, [taken["caption"]] if "caption" in taken else ()):
             if isinstance(item, Fault):
                 yield item
                 continue
             line, row = item
-            place = inside(file.path.parent, row.get(FILE_NAME))
-            if isinstance(place, Wrong):
-                given = row.get(FILE_NAME)
-                yield Fault(file.name, line, FILE_NAME, given if isinstance(given, str) else None, *place)
+            place = named_in(file, line, row.get(FILE_NAME))
+            if isinstance(place, Fault):
+                yield place
                 continue
             name = (base / row[FILE_NAME]).as_posix()
-            values = {field: row.get(column) for field, column in mapped.items()}
+            values = {field: row.get(column) for field, column in taken.items()}
             yield self._shown(file.name, line, name, place, captions_of(values.pop("caption", None)), **values)
 
     def _bare(self) -> Iterator[Shown | Fault | Note]:
-        beside = {file.name for file in self._files}
-        for file in self._files:
+        beside = {file.name for file in self._folder.files}
+        for file in self._folder.files:
             if not is_picture(file.name):
                 continue
             text = PurePosixPath(file.name).with_suffix(".txt").as_posix()
@@ -103,7 +91,7 @@ class ImageFolder(Captioned):
             label = folders[-1] if folders else None
             captions: tuple[str, ...] = () if label is None else (label,)
             if text in beside:
-                found = _caption(File(text, Path(self.path) / text))
+                found = caption_in(File(text, Path(self.path) / text))
                 if isinstance(found, Fault):
                     yield found
                     continue
@@ -113,62 +101,12 @@ class ImageFolder(Captioned):
     def _shown(self, file: str, line: int, name: str, path: Path, captions: tuple[Any, ...], **known: Any) -> Shown:
         return Shown(file, line, name, picture_file(path, name), captions, split=split_in(name)[0], **known)
 
-    def _mapped(self, file: File) -> dict[str, str]:
-        there = columns(file)
-        if FILE_NAME not in there:
-            raise InputError(
-                f"the metadata have no column {FILE_NAME!r}",
-                where=str(file.path),
-                got=", ".join(there),
-                try_=f"name each picture's file, relative to the metadata, in the column {FILE_NAME}",
-            )
-        found = {}
-        for field, known in _KNOWN.items():
-            asked = getattr(self, field)
-            if asked is not None and asked not in there:
-                raise ConfigError(
-                    f"the metadata have no column {asked!r}", where=str(file.path), try_=suggestion(asked, there)
-                )
-            if column := asked or next((name for name in known if name in there), None):
-                found[field] = column
-        return found
+    def _taken(self, file: File) -> dict[str, str]:
+        return mapped(file, {"caption": self.caption, "group": self.group, "label": self.label})
 
     @cached_property
-    def _below(self) -> list[File]:
-        folder = Path(self.path)
-        if not folder.is_dir():
-            raise InputError("the folder of pictures is not there", where=str(folder), try_="check the path")
-        found = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-        return [File(p.as_posix(), folder / p) for p in found if not any(part[0] == "." for part in p.parts)]
-
-    @cached_property
-    def _metadata(self) -> list[File]:
-        return [file for file in self._below if PurePosixPath(file.name).name in METADATA]
-
-    @cached_property
-    def _files(self) -> list[File]:
-        pictures = [file for file in self._below if is_picture(file.name)]
-        if not pictures:
-            raise InputError("no picture is below the folder", where=self.path, try_="files that end in .png, .jpg, …")
-        if self._metadata:
-            return [*self._metadata, *pictures]
-        stems = {PurePosixPath(file.name).with_suffix(".txt").as_posix() for file in pictures}
-        return [*pictures, *(file for file in self._below if file.name in stems)]
-
-    @property
-    def _others(self) -> int:
-        return len(self._below) - len(self._files)
-
-
-def _caption(file: File) -> str | Fault:
-    """The text of a caption's file, lines joined by blanks."""
-    texts = []
-    for number, offset, line in lines(file):
-        try:
-            texts.append(line.decode().strip())
-        except UnicodeDecodeError as error:
-            return utf8_fault(file, number, offset, error)
-    return " ".join(text for text in texts if text)
+    def _folder(self) -> PictureFolder:
+        return PictureFolder(self.path)
 
 
 def recognise(place: str) -> Guess | None:

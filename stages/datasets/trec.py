@@ -14,22 +14,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from stages.datasets import _qrels
 from stages.datasets._guess import Guess
-from stages.datasets._helpers import File, digest, missing_key
-from stages.datasets._tables import files_at, kind_of, rows, tab_lines
+from stages.datasets._helpers import File, digest
+from stages.datasets._tables import files_at
 from stages.datasets._topics import topics
+from stages.datasets._trec_documents import documents
 from stages.errors import HardrockError, InputError
 from stages.records import Document, Fault, Judgement, Note, Query
 from stages.registry import Member
 from stages.settings import speed
 
-_IDS = ("_id", "id", "docid", "doc_id", "docno")
-_TEXTS = ("text", "contents", "body")
 _SUFFIXES = (".jsonl", ".tsv", ".txt", ".xml", ".topics", ".qrels", ".qrel")
 _WORDS = {"qrels": ("qrel",), "topics": ("topic", "quer"), "documents": ("doc", "corpus", "collection")}
 
@@ -83,11 +82,7 @@ class Trec(Member):
 
     def documents(self) -> Iterator[Document | Fault]:
         for file in self._files["documents"]:
-            if kind_of(file.name) == "jsonl":
-                yield from _documents(file)
-                continue
-            for item in tab_lines(file, (2,), "id and text"):
-                yield item if isinstance(item, Fault) else Document(file.name, item[0], *item[1])
+            yield from documents(file)
 
     def queries(self) -> Iterator[Query | Fault]:
         for file in self._files["topics"]:
@@ -96,23 +91,6 @@ class Trec(Member):
     def judgements(self) -> Iterator[Judgement | Fault | Note]:
         for file, split in self._qrels.items():
             yield from _qrels.judgements(file, split, self.dev, self.test)
-
-
-def _documents(file: File) -> Iterator[Document | Fault]:
-    for item in rows(file, ()):
-        if isinstance(item, Fault):
-            yield item
-            continue
-        line, row = item
-        key, text = _first(row, _IDS), _first(row, _TEXTS)
-        if lacks := next((names[0] for name, names in ((key, _IDS), (text, _TEXTS)) if name is None), None):
-            yield missing_key(file, line, dict(row), lacks, key or "")
-        else:
-            yield Document(file.name, line, row[key], row[text], row.get("title"))
-
-
-def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    return next((name for name in names if name in row), None)
 
 
 def recognise(place: str) -> Guess | None:

@@ -7,7 +7,6 @@ Members of one sample follow each other and have one key, the path up to the fir
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -21,16 +20,12 @@ from stages.datasets._guess import Guess
 from stages.datasets._helpers import File, digest
 from stages.datasets._pictures import CAPTIONS, GROUPS, LABELS, captions_of, is_picture
 from stages.datasets._tables import files_at
-from stages.errors import HardrockError, InputError
+from stages.datasets._tar_samples import Members, samples, without_picture
+from stages.errors import HardrockError
 from stages.records import Fault, Note, Picture, shown
 from stages.settings import speed
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
-MEMBER_BYTES = 64 << 20
-"""A larger member of a tar is not read."""
-_RATIO = 200  # bytes unpacked for each of a compressed tar: one with more is made to fill memory or time
-
-Members = dict[str, bytes]  # of a sample, by suffix in lower case
 
 
 class Webdataset(Captioned):
@@ -63,12 +58,12 @@ class Webdataset(Captioned):
 
     def shown(self) -> Iterator[Shown | Fault | Note]:
         for file in self._files:
-            for line, (key, members, faults) in enumerate(_samples(file), 1):
+            for line, (key, members, faults) in enumerate(samples(file), 1):
                 name = PurePosixPath(key).name
                 if faults:
                     yield Fault(file.name, line, None, key, *faults[0])
                 elif (suffix := next((s for s in members if "." not in s and is_picture(f"x.{s}")), None)) is None:
-                    yield _without_picture(file, line, key, members)
+                    yield without_picture(file, line, key, members)
                 else:
                     yield self._sample(
                         file, line, key, Picture(members[suffix], f"{file.name}/{name}.{suffix}"), members
@@ -101,59 +96,11 @@ class Webdataset(Captioned):
         )  # fmt: skip
 
 
-def _without_picture(file: File, line: int, key: str, members: Members) -> Fault:
-    dotted = next((suffix for suffix in members if is_picture(suffix)), None)
-    if dotted:
-        reason = (
-            f"the key has a dot: readers take '{shown(key)}' for the key and '{shown(dotted)}' for the kind of file"
-        )
-        return Fault(file.name, line, None, key, reason, "name files with one dot, such as 000123.jpg")
-    there = ", ".join(f".{suffix}" for suffix in members)
-    return Fault(file.name, line, None, key, f"a sample without a picture; it has {shown(there)}", "add its picture")
-
-
-def _samples(file: File) -> Iterator[tuple[str, Members, list[tuple[str, str]]]]:
-    """The key of each sample, its members, and what is wrong with it. Raises InputError where the tar cannot be read on."""
-    key, members, faults = None, {}, []  # type: ignore[var-annotated]
-    size, most = 0, _RATIO * max(file.path.stat().st_size, 1 << 20)
-    try:
-        with tarfile.open(file.path, "r|*") as tar:
-            for member in tar:
-                if not member.isfile():
-                    continue
-                path = PurePosixPath(member.name)
-                stem, _, suffix = path.name.partition(".")
-                this = (path.parent / stem).as_posix()
-                if this != key:
-                    if key is not None:
-                        yield key, members, faults
-                    key, members, faults = this, {}, []
-                size += member.size
-                if size > most:
-                    raise InputError("the tar unpacks to far more than it is", where=str(file.path), got=f"more than {most:,} bytes",
-                                     try_="unpack it and look at it, if you trust it")  # fmt: skip
-                if member.size > MEMBER_BYTES:
-                    what = f"the member '{shown(path.name)}' has {member.size:,} bytes; the limit is {MEMBER_BYTES:,}"
-                    faults.append((what, "make it smaller"))
-                    continue
-                if suffix.lower() in members:
-                    faults.append((f"the member '{shown(path.name)}' comes twice", "give each sample its own key"))
-                content = tar.extractfile(member)
-                members[suffix.lower()] = content.read() if content else b""
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise InputError(
-            "the tar is cut off or damaged", where=f"{file.path}, after the sample {key!r}", got=shown(str(error)),
-            try_="fetch it again; tar -tf shows whether it is whole",
-        ) from None  # fmt: skip
-    if key is not None:
-        yield key, members, faults
-
-
 def recognise(place: str) -> Guess | None:
     """Tars with pictures in them."""
     try:
         file = files_at(place, SUFFIXES)[0]
-        _, members, _ = next(_samples(file))
+        _, members, _ = next(samples(file))
     except (HardrockError, OSError, StopIteration):
         return None
     if not any(is_picture(suffix) or is_picture(f"x.{suffix}") for suffix in members):

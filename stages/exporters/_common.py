@@ -208,7 +208,8 @@ def bounds(table: pa.Table, keys: Sequence[str]) -> np.ndarray:
 class RowGroups:
     """One Parquet file, written in row groups of bounded rows and bytes. Equal rows give equal bytes."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, rows: int = ROW_GROUP_ROWS) -> None:
+        self._rows = rows
         self._writer = pq.ParquetWriter(
             path,
             schema,
@@ -232,10 +233,10 @@ class RowGroups:
     def write(self, table: pa.Table) -> None:
         """Adds rows of the file's schema."""
         while table.num_rows:
-            room = ROW_GROUP_ROWS - sum(held.num_rows for held in self._held)
+            room = self._rows - sum(held.num_rows for held in self._held)
             self._held.append(table.slice(0, room))
             table = table.slice(room)
-            full = sum(held.num_rows for held in self._held) == ROW_GROUP_ROWS
+            full = sum(held.num_rows for held in self._held) == self._rows
             if full or sum(held.nbytes for held in self._held) >= ROW_GROUP_BYTES:
                 self._flush()
 
@@ -247,10 +248,13 @@ class RowGroups:
 
 
 class Split:
-    """`data/train-00000-of-0000N.parquet` and those after it, each with at most `rows_per_file` rows."""
+    """`data/train-00000-of-0000N.parquet` and those after it, each with at most `rows_per_file` rows, `group` in a row group."""
 
-    def __init__(self, folder: Path, schema: pa.Schema, rows_per_file: int) -> None:
-        self._folder, self._schema, self._limit = folder / "data", schema, rows_per_file
+    def __init__(
+        self, folder: Path, schema: pa.Schema, rows_per_file: int, name: str = "data/train", group: int = ROW_GROUP_ROWS
+    ) -> None:
+        inner, self._name = name.split("/")
+        self._folder, self._schema, self._limit, self._group = folder / inner, schema, rows_per_file, group
         self._folder.mkdir(parents=True)
         self._paths: list[Path] = []
         self._file: RowGroups | None = None
@@ -264,7 +268,7 @@ class Split:
             if self._file is None or self._room == 0:
                 self._finish()
                 self._paths.append(self._folder / f"{len(self._paths)}.parquet")
-                self._file, self._room = RowGroups(self._paths[-1], self._schema), self._limit
+                self._file, self._room = RowGroups(self._paths[-1], self._schema, self._group), self._limit
             self._file.write(table.slice(0, self._room))
             taken = min(self._room, table.num_rows)
             table, self._room = table.slice(taken), self._room - taken
@@ -272,10 +276,10 @@ class Split:
     def close(self) -> tuple[str, ...]:
         """Gives the files their names, which hold their number, and returns these relative to the target's folder."""
         self._finish()
-        names = [f"train-{i:05d}-of-{len(self._paths):05d}.parquet" for i in range(len(self._paths))]
+        names = [f"{self._name}-{i:05d}-of-{len(self._paths):05d}.parquet" for i in range(len(self._paths))]
         for path, name in zip(self._paths, names, strict=True):
             path.rename(self._folder / name)
-        return tuple(f"data/{name}" for name in names)
+        return tuple(f"{self._folder.name}/{name}" for name in names)
 
     def _finish(self) -> None:
         if self._file is not None:

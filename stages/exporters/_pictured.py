@@ -121,12 +121,17 @@ def seen(caption: str, data: bytes) -> Row:
 
 def wanted(texts: Texts, folder: Path, caption: Any) -> Iterator[Row]:
     """What `ids.parquet` calls for, as `seen` gives it; `caption` makes a text into what the format holds."""
-    hashes = texts.more["pictures"].read(["pixels"]).column("pixels").combine_chunks()
+    hashes = pixels_of(texts)
     for batch in pq.ParquetFile(folder / "ids.parquet").iter_batches(BATCH):
         for row in batch.to_pylist():
             one, other = texts.query_pictures[row["query_row"]].as_py(), texts.doc_pictures[row["positive_row"]].as_py()
             text = texts.docs[row["positive_row"]] if other is None else texts.queries[row["query_row"]]
             yield Row(caption(text.as_py()), (str(hashes[one if one is not None else other].as_py()),))
+
+
+def pixels_of(texts: Texts) -> pa.Array:
+    """The hash of the pixels of every picture, by its row."""
+    return texts.more["pictures"].read(["pixels"]).column("pixels").combine_chunks()
 
 
 def described(ids: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,11 @@ from stages.text import join_title
 CORPUS = pa.schema([("_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
 QUERIES = pa.schema([("_id", pa.string()), ("text", pa.string())])
 QRELS = pa.schema([("query-id", pa.string()), ("corpus-id", pa.string()), ("score", pa.int32())])
+CANDIDATES = pa.schema(
+    [("query_id", pa.string()), ("doc_id", pa.string()), ("rank", pa.int32()), ("score", pa.float64()),
+     ("retriever", pa.string()), ("verdict", pa.string()), ("positive_id", pa.string()),
+     ("positive_score", pa.float64())]
+)  # fmt: skip
 IDS = id_fields("query_id", "positive_id", "query_row", "positive_row")
 
 
@@ -117,3 +122,16 @@ def whole(folder: Path) -> Iterator[tuple[str, str, str]]:
     for kind, place in (("document", "corpus"), ("query", "queries")):
         for row in loaded("parquet", *sorted((folder / place).glob("*.parquet"))):
             yield kind, row["_id"], join_title(row.get("title"), row["text"])
+
+
+def candidates(texts: Texts) -> Iterator[pa.Table]:
+    """What was judged, with its verdict."""
+    for batch in texts.more["judged"].batches():
+        table = pa.Table.from_batches([batch])
+        ids = {
+            "query_id": texts.query_ids.take(table.column("query_row")),
+            "doc_id": texts.doc_ids.take(table.column("doc_row")),
+            "positive_id": texts.doc_ids.take(table.column("positive_row")),
+        }
+        columns = [ids[name] if name in ids else table.column(name) for name in CANDIDATES.names]
+        yield pa.table(columns, names=CANDIDATES.names).cast(CANDIDATES)

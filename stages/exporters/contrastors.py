@@ -8,8 +8,6 @@ A batch must not outgrow a shard, and every row needs as many negatives as the t
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +17,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export
-from stages.exporters._gzip import Shards, zipped
+from stages.exporters._contrastors_index import indexed, write_index
+from stages.exporters._gzip import Shards
 from stages.exporters._rows import IDS, Example, examples, scores_of
 from stages.registry import Member
 from stages.spec import Source
@@ -90,15 +89,7 @@ class Contrastors(Member):
         return line
 
     def _describe(self, folder: Path, shards: list[list[tuple[int, int]]]) -> tuple[str, ...]:
-        counts, offsets = {}, {}
-        for i, ends in enumerate(shards):
-            parts = [*self.location.removeprefix("s3://").split("/"), f"shard-{i:05d}.jsonl.gz"]
-            for key in ("/".join(parts[-3:]), "/".join(parts[-4:])):
-                counts[key] = len(ends)
-                offsets[key] = {str(row): end for row, end in enumerate(ends)}
-        (folder / "data/counts.json").write_text(dumps(counts) + "\n", "utf-8")
-        with zipped(folder / "data/offsets.json.gz") as file:
-            file.write(dumps(offsets).encode())
+        write_index(folder / "data", self.location, shards)
         bucket = f"{self.location}/shard-{{00000..{len(shards) - 1:05d}}}.jsonl.gz"
         objective = {"type": "triplet", "columns": ["query", "document", "negatives"]}
         described: dict[str, Any] = {"name": "hardrock", "bucket": bucket, "objective": objective}
@@ -111,17 +102,9 @@ class Contrastors(Member):
 
     def load(self, folder: Path) -> Iterator[Row]:
         """Every row, found by its offsets."""
-        with gzip.open(folder / "data/offsets.json.gz", "rb") as file:
-            offsets = json.load(file)
-        for path in sorted((folder / "data").glob("shard-*.jsonl.gz")):
-            ends = next(ends for key, ends in offsets.items() if key.endswith(path.name))
-            with gzip.open(path, "rb") as file:
-                for i in range(len(ends)):
-                    start, stop = ends[str(i)]
-                    file.seek(start)
-                    row = json.loads(file.read(stop - start))
-                    labels = (row["document_score"], *row["negatives_scores"]) if self.scores else ()
-                    yield Row(row["query"], (row["document"],), tuple(row["negatives"]), labels)
+        for row in indexed(folder / "data"):
+            labels = (row["document_score"], *row["negatives_scores"]) if self.scores else ()
+            yield Row(row["query"], (row["document"],), tuple(row["negatives"]), labels)
 
     def labels(self, row: Mapping[str, Any]) -> tuple[float, ...]:
         """The scores that a row of `ids.parquet` calls for."""

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from stages.errors import YieldError
 from stages.exporters import _repository as repository
-from stages.exporters._card import TAGS, card
+from stages.exporters._card import card, keys
 from stages.exporters._common import Row, Summary, Texts, export
 from stages.exporters._rows import load_columns
 from stages.exporters.st_ntuple import StNtuple
@@ -28,18 +28,6 @@ from stages.spec import Source
 
 CHECKED = {"datasets": "5.2.0"}
 LOADER = "datasets"
-SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-)
-CANDIDATES = pa.schema(
-    [("query_id", pa.string()), ("doc_id", pa.string()), ("rank", pa.int32()), ("score", pa.float64()),
-     ("retriever", pa.string()), ("verdict", pa.string()), ("positive_id", pa.string()),
-     ("positive_score", pa.float64())]
-)  # fmt: skip
 
 
 class HfDataset(Member):
@@ -90,14 +78,8 @@ class HfDataset(Member):
         return [name.replace("data/", "n_tuple/", 1) for name in summary.files]
 
     def _keys(self, rows: int) -> dict[str, Any]:
-        given = {"language": self.language, "license": self.license}
-        return {
-            **{key: value for key, value in given.items() if value},
-            "pretty_name": self.title,
-            "task_categories": ["sentence-similarity", "text-retrieval"],
-            "size_categories": [next((name for limit, name in SIZES if rows < limit), "10M<n<100M")],
-            "tags": list(TAGS),
-        }
+        tasks, tags = ("sentence-similarity", "text-retrieval"), ("sentence-transformers", "hard-negatives")
+        return keys(self.title, rows, language=self.language, license=self.license, tasks=tasks, tags=tags)
 
     def _says(self, rows: int) -> str:
         load = 'load_dataset("FOLDER", "triplet", split="train")'
@@ -117,7 +99,7 @@ def _tables(texts: Texts, folder: Path, splits: list[str]) -> list[str]:
     tables: dict[str, tuple[pa.Schema, Iterator[pa.Table]]] = {
         "queries/queries": (repository.QUERIES, repository.queries(texts)),
         "corpus/corpus": (repository.CORPUS, repository.corpus(texts)),
-        "candidates/train": (CANDIDATES, _candidates(texts)),
+        "candidates/train": (repository.CANDIDATES, repository.candidates(texts)),
     }
     for split in splits:
         rows = (table for table, _ in repository.qrels(texts, texts.more["qrels"], split))
@@ -127,15 +109,3 @@ def _tables(texts: Texts, folder: Path, splits: list[str]) -> list[str]:
         names.append(f"{name}-00000-of-00001.parquet")
         repository.write_parquet(folder / names[-1], schema, parts)
     return names
-
-
-def _candidates(texts: Texts) -> Iterator[pa.Table]:
-    for batch in texts.more["judged"].batches():
-        table = pa.Table.from_batches([batch])
-        ids = {
-            "query_id": texts.query_ids.take(table.column("query_row")),
-            "doc_id": texts.doc_ids.take(table.column("doc_row")),
-            "positive_id": texts.doc_ids.take(table.column("positive_row")),
-        }
-        columns = [ids[name] if name in ids else table.column(name) for name in CANDIDATES.names]
-        yield pa.table(columns, names=CANDIDATES.names).cast(CANDIDATES)

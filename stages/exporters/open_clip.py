@@ -1,11 +1,12 @@
 """open_clip, as its CsvDataset reads it: `data/train.tsv` with the columns `filepath` and `title`, and the pictures in `images/`
 
 Start it in the target's folder: paths are relative to it. The format has no column of negatives: they are in `ids.parquet`.
+Its loader reads with pandas, which takes `NA` and `null` for missing and `0001` for 1: a pair with such a caption is left out.
 """
 
 from __future__ import annotations
 
-import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,14 @@ from stages.registry import Member
 from stages.spec import Source
 
 CHECKED = {"open_clip_torch": "3.3.0"}
-LOADER = "csv"
+LOADER = "pandas"
 FILE = "data/train.tsv"
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}|True|False", re.ASCII)  # what pandas shows again as it was
+_TYPED = re.compile(
+    r"|#?N/?A|#N/A N/A|<NA>|NULL|null|None|n/a|-?(nan|NaN)|-?1\.#(IND|QNAN)"  # missing
+    r"|(?i:true|false|[+-]?inf(inity)?|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]*)?)",  # truth values and numbers
+    re.ASCII,
+)
 
 
 class OpenClip(Member):
@@ -41,19 +48,22 @@ class OpenClip(Member):
             with (folder / FILE).open("wb") as file, RowGroups(folder / "ids.parquet", IDS) as sidecar:
                 file.write(b"filepath\ttitle\n")
                 for batch in pairs(triplets, texts, left_out, two_pictures=False):
-                    for pair in batch:
+                    kept = [pair for pair in batch if _kept(pair, left_out)]
+                    for pair in kept:
                         file.write(_line(pair, names, escaped))
-                    sidecar.write(pa.Table.from_pylist([pair.ids for pair in batch], schema=IDS))
-                    rows += len(batch)
+                    sidecar.write(pa.Table.from_pylist([pair.ids for pair in kept], schema=IDS))
+                    rows += len(kept)
             return rows, (FILE, *names.values(), *attributed(texts, folder))
 
         return export(self, CHECKED, folder, triplets, write, escaped)
 
     def load(self, folder: Path) -> Iterator[Row]:
-        """Every line, with its picture decoded."""
-        with (folder / FILE).open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-                yield seen(row["title"], (folder / row["filepath"]).read_bytes())
+        """Every line as its data set makes it with pandas, with its picture decoded."""
+        import pandas as pd
+
+        table = pd.read_csv(folder / FILE, sep="\t")
+        for path, title in zip(table["filepath"].tolist(), table["title"].tolist(), strict=True):
+            yield seen(str(title), (folder / path).read_bytes())
 
     def wanted(self, texts: Texts, folder: Path) -> Iterator[Row]:
         """The lines that `ids.parquet` calls for."""
@@ -71,6 +81,16 @@ def _pictures(triplets: Source, texts: Texts, folder: Path, escaped: Counter[str
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
     return names
+
+
+def _kept(pair: Pair, left_out: Counter[str]) -> bool:
+    """Whether its loader keeps the caption as it is."""
+    caption = _shown(pair.caption)
+    if not _TYPED.fullmatch(caption) or _WHOLE.fullmatch(caption):
+        return True
+    left_out["pairs_with_a_caption_that_pandas_changes"] += 1
+    left_out["negatives_of_pairs_left_out"] += len(pair.ids["negative_rows"])
+    return False
 
 
 def _line(pair: Pair, names: dict[int, str], escaped: Counter[str]) -> bytes:

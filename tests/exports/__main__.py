@@ -1,12 +1,15 @@
 """`make test-exports`: exports through trainers that cannot live in one environment with the others.
 
 Each gets a virtual environment of its own below a folder, on top of the packages that are installed here, with the
-versions that the trainer wants in front of them. Where its installation fails it is skipped, and the table says why.
+versions that the trainer wants in front of them. Where its installation fails it is skipped, and the table says why; what is
+installed and cannot be imported is a failure.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -16,8 +19,11 @@ import venv
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from stages.exporters._common import Texts
 from stages.registry import build
+from tests import pictured_world
 from tests.export_world import world
 
 ROWS = [(q, 6 * q, 6 * q + n) for q in range(4) for n in range(1, 6)]
@@ -29,7 +35,7 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("pylate", "pylate_kd"),
     ),
     "ms-swift": (
-        ("ms-swift==4.6.0", "datasets==4.8.4", "transformers==5.19.0", "huggingface-hub>=1.3,<2", "pillow", "modelscope", "peft==0.20.0", "trl==0.29.1", "dacite",
+        ("ms-swift==4.6.0", "datasets==4.8.4", "transformers==5.19.0", "huggingface-hub>=1.3,<2", "pillow", "modelscope==1.40.2", "modelscope-hub==0.5.1", "aiohttp", "aiosignal", "aiohappyeyeballs", "frozenlist", "multidict", "yarl", "propcache", "attrs", "peft==0.20.0", "trl==0.29.1", "dacite",
          "addict", "json-repair", "simplejson", "attrdict", "binpacking", "einops", "oss2", "rouge", "nltk",
          "importlib-metadata", "sortedcontainers", "zipp", "crcmod", "pycryptodome", "aliyun-python-sdk-core",
          "aliyun-python-sdk-kms", "jmespath", "openai", "jiter", "distro", "sniffio", "httpx", "httpcore", "h11", "anyio"),
@@ -38,6 +44,10 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nemo-automodel": (
         ("nemo-automodel==0.7.0", "transformers==5.18.0", "huggingface-hub>=1.3,<2", "pillow", "datasets==4.8.4", "torchdata", "megatron-fsdp==0.5.0", "flashoptim", "torchao", "httpx", "httpcore", "h11", "anyio", "sniffio"),
         ("nemo_automodel",),
+    ),
+    "open_clip_torch": (
+        ("open_clip_torch==3.3.0", "torchvision==0.28.0", "timm", "ftfy", "wcwidth", "pillow"),
+        ("open_clip", "webdataset"),
     ),
 }  # fmt: skip
 LINES = 4  # of an error, in the table
@@ -61,25 +71,39 @@ def install(folder: Path, wanted: tuple[str, ...]) -> tuple[Path, str]:
 
 def compare(python: Path, target: str, folder: Path) -> str:
     """What became of one target: its rows as the trainer reads them, against those of the triplets."""
-    inputs = world(ROWS)
     member: Any = build("exporters", target, {})
-    member.write(inputs["triplets"], Texts.read(inputs["queries"], inputs["corpus"]), folder)
+    pictured = hasattr(member, "takes")
+    inputs = pictured_world.world("pppppp", "ttt", pictured_world.TO_IMAGE) if pictured else world(ROWS)
+    more = {name: inputs[name] for name in inputs if name == "pictures"}
+    member.write(inputs["triplets"], Texts.read(inputs["queries"], inputs["corpus"], more), folder)
     done = subprocess.run([python, ROWS_PY, target, folder], capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode:
-        missing = "ImportError" in done.stderr or "ModuleNotFoundError" in done.stderr
-        return ("skipped, does not import: " if missing else "failed: ") + " ".join(
-            done.stderr.strip().split("\n")[-LINES:]
-        )[-300:]
+        return "failed: " + " ".join(done.stderr.strip().split("\n")[-LINES:])[-300:]
     rows = [json.loads(line)[1:] for line in done.stdout.split("\n") if line.startswith('["row"')]
-    wanted = [
-        [f"text of query {q}", [f"text of document {6 * q}"], [f"text of document {6 * q + n}" for n in range(1, 6)]]
-        for q in range(4)
-    ]
+    wanted = pairs() if pictured else tuples()
     return f"{len(rows)} rows equal" if rows == wanted else f"failed: {rows[:1]!r} is not {wanted[:1]!r}"
 
 
+def tuples() -> list[list[Any]]:
+    """Query, positives and negatives of each row."""
+    return [
+        [f"text of query {q}", [f"text of document {6 * q}"], [f"text of document {6 * q + n}" for n in range(1, 6)]]
+        for q in range(4)
+    ]
+
+
+def pairs() -> list[list[Any]]:
+    """Caption and pixels of each pair."""
+    found = []
+    for query, positive in dict.fromkeys((q, p) for q, p, _ in pictured_world.TO_IMAGE):
+        with Image.open(io.BytesIO(pictured_world.IMAGES[positive])) as image:
+            pixels = image.convert("RGB").tobytes()
+        found.append([f"caption q{query}", hashlib.sha256(pixels).hexdigest()])
+    return found
+
+
 def main() -> None:
-    """Prints the table; exit status 1 where a trainer read other rows."""
+    """Prints the table; exit status 1 where a trainer read other rows, or could not read."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--folder", type=Path, default=Path(".venv-exports"), help="where the environments are kept")
     asked.add_argument("only", nargs="*", help="packages; default: all")

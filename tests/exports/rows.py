@@ -1,8 +1,11 @@
 """Reads an export with the package of its trainer, in that package's own environment, and prints what it holds.
 
-`python rows.py TARGET FOLDER`: one JSON line a row, [query, positives, negatives]. It imports nothing of this project.
+`python rows.py TARGET FOLDER`: one JSON line a row, [query, positives, negatives], or [caption, sha256 of the RGB pixels]. It
+imports nothing of this project.
 """
 
+import argparse
+import hashlib
 import json
 import os
 import sys
@@ -68,8 +71,54 @@ def nemo_automodel(folder):
         yield row["question"], *both
 
 
+def pixels(image):
+    """What stands for a decoded picture."""
+    return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
+
+
+def open_clip_data():
+    """The module of its data sets. Of torchvision, whose compiled operators want CUDA, it needs none; their names have to be there."""
+    import torch
+
+    operators = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    from open_clip_train import data
+
+    return data
+
+
+def open_clip(folder):
+    """Through its CsvDataset, in the target's folder."""
+    found = open_clip_data().CsvDataset(
+        "data/train.tsv", pixels, img_key="filepath", caption_key="title", tokenizer=lambda texts: texts
+    )
+    for i in range(len(found)):
+        picture, caption = found[i]
+        yield caption, picture
+
+
+def webdataset(folder):
+    """Through its WebDataset pipeline: in order, as it evaluates, and with the number that training finds in sizes.json."""
+    data = open_clip_data()
+    tars = [str(path) for path in sorted((folder / "data").glob("*.tar"))]
+    args = argparse.Namespace(
+        train_data="::".join(tars), val_data=tars, train_num_samples=None, val_num_samples=None, batch_size=1, workers=0,
+        world_size=1, seed=0, dataset_resampled=False, train_data_upsampling_factors=None,
+    )  # fmt: skip
+    rows = [
+        (caption, picture)
+        for pictures, captions in data.get_wds_dataset(args, pixels, False, tokenizer=lambda text: [text]).dataloader
+        for picture, caption in zip(pictures, captions, strict=True)
+    ]
+    training = data.get_wds_dataset(args, pixels, True, tokenizer=lambda text: [text]).dataloader
+    if training.num_samples != len(rows):
+        raise ValueError(f"training counts {training.num_samples} samples of {len(rows)}")
+    yield from rows
+
+
 LOADERS = {"pylate": pylate, "pylate_kd": pylate_kd, "ms_swift": ms_swift, "ms_swift_reranker": ms_swift,
-           "nemo_automodel": nemo_automodel}  # fmt: skip
+           "nemo_automodel": nemo_automodel, "open_clip": open_clip, "webdataset": webdataset}  # fmt: skip
 
 if __name__ == "__main__":
     for one in LOADERS[sys.argv[1]](Path(sys.argv[2])):

@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from stages import ingest
-from stages.datasets import icd10cm, openmoji
+from stages.datasets import _emoji, _icd10cm_xml
 from stages.errors import HardrockError
 from stages.registry import names
 from tests import support
@@ -119,9 +119,9 @@ def place(monkeypatch):
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         spec = ModuleSpec("package", None, is_package=True)
         spec.submodule_search_locations = [f"{folder}/set"]
-        monkeypatch.setattr(icd10cm, "find_spec", lambda name: spec)
+        monkeypatch.setattr(_icd10cm_xml, "find_spec", lambda name: spec)
         monkeypatch.setattr(
-            openmoji, "find_spec", lambda name: importlib.util.find_spec(name) if name == "emoji" else spec
+            _emoji, "find_spec", lambda name: importlib.util.find_spec(name) if name == "emoji" else spec
         )
 
         def load(name: str) -> Records:

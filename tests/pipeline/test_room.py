@@ -58,9 +58,9 @@ def test_a_model_counts_by_its_weights():
     from tests.models import BERT_TINY, folder
 
     size = sum(p.stat().st_size for p in (folder("cognition") / "model").rglob("*.safetensors"))
-    assert room._model(BERT_TINY) == size
-    assert room._model("some/hub-id") == room.MODEL_BYTES
-    assert room._model("package:no_such_package/x") == room.MODEL_BYTES
+    assert room.model_bytes(BERT_TINY) == size
+    assert room.model_bytes("some/hub-id") == room.MODEL_BYTES
+    assert room.model_bytes("package:no_such_package/x") == room.MODEL_BYTES
 
 
 def test_what_is_free_is_that_of_the_place_to_come(tmp_path):

@@ -9,61 +9,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from stages import export
-from stages.errors import ArtefactError
+from stages.errors import ArtefactError, InputError, YieldError
 from stages.export import ExportConfig, sorted_out
 from stages.exporters._common import Texts
 from stages.exporters._verify import check
-from stages.exporters.open_clip import OpenClip
-from stages.exporters.webdataset import Webdataset
-from stages.imaging import Limits, Proved, prove
 from stages.registry import build
 from stages.settings import parse
 from tests.export_world import contents, triplets
-from tests.pictures import noise, packed
-from tests.support import Table, run, source, table
-
-FORMATS = ["PNG", "JPEG", "BMP", "WEBP", "PNG", "GIF", "PNG", "PNG"]
-IMAGES = [packed(noise(i), form) for i, form in enumerate(FORMATS)]
-CREDIT = {"attribution": "Drawn by somebody, CC BY-SA 4.0"}
-
-
-def proved(data: bytes) -> Proved:
-    found = prove(data, Limits(1 << 20, 10**6))
-    assert isinstance(found, Proved)
-    return found
-
-
-def world(documents: str, queries: str, rows: list[tuple[int, int, int]], caption: str = "caption") -> dict[str, Any]:
-    """Inputs whose documents and queries are kinds by letter, p for a picture and t for a text."""
-    found = [proved(image) for image in IMAGES]
-    pictures = [
-        {"row": i, "image": p.image, "format": p.format, "width": p.width, "height": p.height, "pixels": p.pixels}
-        for i, p in enumerate(found)
-    ]
-    corpus = [
-        {"row": i, "doc_id": f"d{i}", "text": f"{caption} d{i}", "text_hash": i, "picture": i if kind == "p" else None}
-        for i, kind in enumerate(documents)
-    ]
-    asked = [
-        {"row": i, "query_id": f"q{i}", "text": f"{caption} q{i}", "text_hash": i, "picture": 7 - i if kind == "p" else None,
-         "split": "train", "source": "given"}
-        for i, kind in enumerate(queries)
-    ]  # fmt: skip
-    return {
-        "pictures": source(table("pictures", pictures[:3]), table("pictures", pictures[3:])),
-        "corpus": Table([table("corpus", corpus)], facts=CREDIT),
-        "queries": source(table("queries", asked)),
-        "triplets": source(triplets(rows)),
-    }
-
-
-TO_IMAGE = [(0, 0, 1), (0, 0, 2), (1, 1, 3), (1, 2, 5), (2, 5, 0)]
-
-
-def same(data: bytes, row: int) -> bool:
-    return proved(data).pixels == proved(IMAGES[row]).pixels
+from tests.pictured_world import CREDIT, TO_IMAGE, same, world
+from tests.pictures import packed
+from tests.support import Table, run, source
 
 
 def checked(name: str, inputs: dict[str, Any], folder: Path) -> str:
@@ -142,6 +101,94 @@ def test_targets_that_cannot_hold_what_there_is_are_refused_and_fail_nothing(tmp
     assert set(sorted_out(config, world("pppppp", "ppp", TO_IMAGE))[1]) == {"open_clip"}
 
 
+def test_a_data_set_for_the_hub_has_pictures_of_the_feature_image_in_small_row_groups(tmp_path: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    inputs = world("ppppptp", "ttp", [*TO_IMAGE[:4], (2, 5, 1), (2, 6, 0)])
+    config = parse(ExportConfig, {"targets": {"hf_pictures": {"license": "cc-by-sa-4.0"}}}, "export")
+    folder = run(export, config, inputs, tmp_path).files["exports/hf_pictures"]
+    assert "12 rows equal" in checked("hf_pictures", inputs, folder)  # 5 pairs and 7 documents
+    assert (folder / "ATTRIBUTION.txt").read_text() == CREDIT["attribution"] + "\n"
+    found = {
+        n: datasets.load_dataset(str(folder), n, cache_dir=str(tmp_path / "c"))
+        for n in ("pairs", "corpus", "hard_negatives")
+    }
+    pairs, corpus, negatives = found["pairs"]["train"], found["corpus"]["corpus"], found["hard_negatives"]["train"]
+    assert isinstance(pairs.features["image"], datasets.Image)
+    assert pairs["caption"] == ["caption q0", "caption q1", "caption q1", "caption d5", "caption q2"]
+    for image, picture in zip(pairs["image"], (0, 1, 2, 5, 5), strict=True):
+        assert same(packed(image.convert("RGB")), picture)
+    assert corpus["_id"] == [f"d{i}" for i in range(7)]
+    assert [image is None for image in corpus["image"]] == [False] * 5 + [True, False]
+    assert same(packed(corpus["image"][4].convert("RGB")), 4)
+    assert negatives[0] == {"query_id": "q0", "positive_id": "d0", "negative_ids": ["d1", "d2"]}
+
+
+def test_the_viewer_reads_a_hundred_pictures_at_a_time(tmp_path: Path) -> None:
+    inputs = world("pppppp", "t" * 8, [(q, d, (d + 1) % 6) for q in range(8) for d in range(6)])
+    triples = [inputs["triplets"].read()] * 6
+    texts = Texts.read(inputs["queries"], inputs["corpus"], {"pictures": inputs["pictures"]})
+    member: Any = build("exporters", "hf_pictures", {"rows_per_file": 150})
+    member.write(source(*triples), texts, tmp_path / "out")
+    files = sorted((tmp_path / "out/data").glob("*.parquet"))
+    metadata = [pq.ParquetFile(file).metadata for file in files]
+    sizes = [[one.row_group(i).num_rows for i in range(one.num_row_groups)] for one in metadata]
+    assert sizes == [[100, 50], [100, 38]]
+    assert [file.name for file in files] == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
+
+
+TARGETS = ("open_clip", "webdataset", "hf_pictures")
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
+    [
+        "2020-01-01",
+        "1",
+        "0001",
+        "1.0",
+        "1e5",
+        "true",
+        "null",
+        "NA",
+        "",
+        " ",
+        "a\tb\r\nc",
+        ' "x',
+        "\u2028x\x85",
+        "None",
+        "-inf",
+    ]
+)
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+@given(captions=st.tuples(words, words, words), ids=st.tuples(words, words))
+@pytest.mark.parametrize("name", TARGETS)
+def test_any_caption_and_any_id_come_back_equal_or_are_left_out_with_a_reason(
+    tmp_path_factory: pytest.TempPathFactory, name: str, captions: tuple[str, str, str], ids: tuple[str, str]
+) -> None:
+    inputs = world("pppppp", "ttt", TO_IMAGE)
+    for table_, column, values in (
+        ("queries", "text", [*captions]), ("queries", "query_id", [f"{ids[0]}{i}" for i in range(3)]),
+        ("corpus", "doc_id", [f"{ids[1]}{i}" for i in range(6)]),
+    ):  # fmt: skip
+        whole = inputs[table_].read()
+        at = whole.schema.get_field_index(column)
+        inputs[table_] = source(whole.set_column(at, whole.schema.field(at), pa.array(values, pa.large_string())))
+    texts = Texts.read(inputs["queries"], inputs["corpus"], {"pictures": inputs["pictures"]})
+    folder = tmp_path_factory.mktemp("x") / name
+    member: Any = build("exporters", name, {})
+    try:
+        summary = member.write(inputs["triplets"], texts, folder)
+    except (InputError, YieldError) as error:
+        assert any(word in str(error) for word in ("NUL", "that_pandas_changes"))  # noqa: PT017
+        return
+    assert f"{summary.rows + (6 if name == 'hf_pictures' else 0)} rows equal" in check(
+        member, inputs["triplets"], texts, folder
+    )
+
+
 def test_tabs_and_quotes_in_captions_are_changed_and_counted(tmp_path: Path) -> None:
     inputs = world("pppppp", "ttt", TO_IMAGE, caption='a "big"\tred\ndog')
     result = run(export, ExportConfig(), inputs, tmp_path)
@@ -169,11 +216,23 @@ def test_any_sharding_gives_the_same_bytes_and_tars_are_cut(tmp_path: Path) -> N
     }
 
 
-@pytest.mark.parametrize("name", ["open_clip", "webdataset"])
+def test_a_caption_that_pandas_takes_for_a_number_or_for_missing_is_left_out_and_counted(tmp_path: Path) -> None:
+    inputs = world("pppppp", "tttttttt", [(q, q % 6, (q + 1) % 6) for q in range(8)])
+    whole = inputs["queries"].read()
+    captions = pa.array(["NA", "0001", "7", " ", "true", "1.50", "a dog", "-nan"], pa.large_string())
+    at = whole.schema.get_field_index("text")
+    inputs["queries"] = source(whole.set_column(at, whole.schema.field(at), captions))
+    result = run(export, parse(ExportConfig, {"targets": {"open_clip": {}}}, "export"), inputs, tmp_path)
+    assert result.counters["open_clip.left_out.pairs_with_a_caption_that_pandas_changes"] == 6
+    assert result.counters["open_clip.left_out.negatives_of_pairs_left_out"] == 6
+    assert "2 rows equal" in checked("open_clip", inputs, result.files["exports/open_clip"])
+
+
+@pytest.mark.parametrize("name", TARGETS)
 def test_a_picture_that_is_another_one_is_found(name: str, tmp_path: Path) -> None:
     inputs = world("pppppp", "ttt", TO_IMAGE)
     other = {**inputs, "triplets": source(triplets([(q, p if q else 1, n) for q, p, n in TO_IMAGE]))}
-    member: Any = OpenClip() if name == "open_clip" else Webdataset()
+    member: Any = build("exporters", name, {})
     texts = Texts.read(inputs["queries"], inputs["corpus"], {"pictures": inputs["pictures"]})
     member.write(inputs["triplets"], texts, tmp_path / "out")
     swapped = inputs["pictures"].read()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages import ingest
-from stages.datasets import icd10cm
+from stages.datasets import _icd10cm_xml, icd10cm
 from stages.datasets.icd10cm import Icd10cm
 from stages.errors import ConfigError, InputError, ResourceError
 from stages.registry import build
@@ -47,7 +47,7 @@ def package(
     (folder / "data" / name).write_text(xml)
     spec = ModuleSpec("simple_icd_10_cm", None, is_package=True)
     spec.submodule_search_locations = [str(folder)]
-    monkeypatch.setattr(icd10cm, "find_spec", lambda name: spec)
+    monkeypatch.setattr(_icd10cm_xml, "find_spec", lambda name: spec)
 
 
 def test_documents_are_codes_with_the_code_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_no_category_is_trained_on_and_tested_but_by_queries_of_several(tmp_path
 
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(icd10cm, "find_spec", lambda name: None)
+    monkeypatch.setattr(_icd10cm_xml, "find_spec", lambda name: None)
     with pytest.raises(ResourceError) as caught:
         Icd10cm().fingerprint()
     assert "pip install simple-icd-10-cm==1.5.0" in str(caught.value)

@@ -10,7 +10,8 @@ from PIL import Image
 from stages import ingest
 from stages.datasets._captioned import Shown
 from stages.datasets._drawings import drawing
-from stages.datasets.openmoji import Openmoji, concept
+from stages.datasets._emoji import concept
+from stages.datasets.openmoji import Openmoji
 from stages.errors import InputError
 from stages.imaging import Limits, prove
 from stages.records import Wrong

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline import initial
 from stages import ingest
-from stages.datasets.webdataset import MEMBER_BYTES
+from stages.datasets._tar_samples import MEMBER_BYTES
 from stages.errors import ConfigError, InputError
 from tests.pictures import PNG, noise, png
 from tests.stages.datasets.test_image_folder import pairs
