@@ -27,8 +27,9 @@ class Terminated(BaseException):
 def guarded(command: Callable[[], Any]) -> int:
     """Runs a command and returns its exit code; a person sees a message, never a traceback for a fault of theirs.
 
-    The first Ctrl-C or SIGTERM unwinds in order. The second, whatever the first is busy with, ends the process at once:
-    what a workspace shows is whole at any moment.
+    The first Ctrl-C or SIGTERM unwinds in order, whatever error a library makes of it on the way (DuckDB: "Query
+    interrupted"). The second, whatever the first is busy with, ends the process at once: what a workspace shows is whole at
+    any moment.
     """
     asked: list[int] = []
 
@@ -44,25 +45,35 @@ def guarded(command: Callable[[], Any]) -> int:
     truncation.install()
     try:
         answer = command()
-    except HardrockError as error:
+    except BaseException as error:
+        if not asked:
+            return _told(error)
+        click.echo(_stopped(asked[0]), err=True)
+        return 128 + asked[0]
+    return answer if isinstance(answer, int) else 0  # click returns the code of an Exit
+
+
+def _told(error: BaseException) -> int:
+    """Tells what ended a command, and returns the exit code. Raises what nobody has foreseen."""
+    if isinstance(error, HardrockError):
         click.echo(f"error: {error}", err=True)
         return error.exit_code
-    except (click.exceptions.Exit, click.ClickException) as error:
-        if isinstance(error, click.ClickException):
-            error.show()
+    if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort, Terminated) as error:
-        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
-        click.echo(_stopped(number), err=True)
-        return 128 + number
-    except BrokenPipeError:
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        click.echo(_stopped(signal.SIGINT), err=True)
+        return 128 + signal.SIGINT
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, MemoryError) as error:
+    if isinstance(error, (OSError, MemoryError)):
         refused = _refused(error)
         click.echo(f"error: {refused}", err=True)
         return refused.exit_code
-    return answer if isinstance(answer, int) else 0  # click returns the code of an Exit
+    raise error
 
 
 def _stopped(number: int) -> str:

@@ -1,5 +1,6 @@
 """The command line: quick to answer, with the exit codes of stages/errors.py."""
 
+import os
 import re
 import signal
 import subprocess
@@ -125,6 +126,24 @@ def test_a_command_that_ends_with_a_code_and_no_message_ends_with_it():
 
 
 SLEEP = "import sys, time; from pipeline.cli.guard import guarded; print('up', flush=True); sys.exit(guarded(lambda: time.sleep(60)))"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_a_library_makes_an_error_of_is_a_signal_all_the_same(number, code, capsys):
+    def queries() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        except BaseException:
+            raise RuntimeError("Query interrupted") from None  # as DuckDB does
+
+    before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        assert guarded(queries) == code
+    finally:
+        for one, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+            signal.signal(one, handler)
+    assert "Go on with: hardrock" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
