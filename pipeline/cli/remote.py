@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.store import Workspace
 @click.argument("url", metavar="s3://BUCKET/PREFIX")
 @options
 @ENDPOINT
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, once all is done.")
 @click.option("--replace", is_flag=True, help="Although others have pushed results there that are not here.")
 @click.option(
     "--anew", is_flag=True, help="Send files that are there already once more: it mends what is damaged there."
@@ -38,6 +40,7 @@ def push_(url: str, endpoint: str | None, replace: bool, anew: bool, **given: An
 @click.argument("url", metavar="s3://BUCKET/PREFIX")
 @options
 @ENDPOINT
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, once all is done.")
 @click.option("--replace", is_flag=True, help="Although the workspace has other results of its own, which are lost.")
 def pull_(url: str, endpoint: str | None, replace: bool, **given: Any) -> None:
     """Fetch the results that were pushed to an object store, and check every byte. Only what is not here yet is fetched.
@@ -50,6 +53,7 @@ def pull_(url: str, endpoint: str | None, replace: bool, **given: Any) -> None:
 def _move(
     url: str, endpoint: str | None, given: dict[str, Any], did: str, work: Callable[[Workspace, Any], Moved]
 ) -> None:
+    as_json = given.pop("as_json")
     there = objects(url, endpoint)
     workspace = Workspace(workspace_path(given["workspace"], configuration_path(given["config"]), given["limit"]))
     with locked(workspace.root):
@@ -58,3 +62,6 @@ def _move(
             workspace.recover()
             moved = work(workspace, there)
         LOG.info("%s: %d results, %d files %s, %s", there.place, moved.results, moved.files, did, human(moved.bytes))
+    if as_json:
+        counts = {"results": moved.results, "files": moved.files, "bytes": moved.bytes}
+        click.echo(json.dumps({"workspace": str(workspace.root), "place": str(there.place), **counts}, ensure_ascii=False))

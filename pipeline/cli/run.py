@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from pipeline.cli import ENDPOINT, STAGES, options
 from pipeline.cli.session import runner
 from pipeline.delivery import deliver
 from pipeline.lock import locked, without_workers
+from pipeline.manifest import read
 from pipeline.objects import objects
 from pipeline.plan import Node
 from pipeline.progress import LOG, start_logging
@@ -23,11 +25,11 @@ from pipeline.runner import Runner
 from stages.errors import ConfigError
 
 
-def bring(made: Runner, choose: Callable[[list[Node]], set[Node]], more: int = 0) -> None:
+def bring(made: Runner, choose: Callable[[list[Node]], set[Node]], more: int = 0) -> dict[str, Any]:
     """Runs the chosen nodes and what they need, under the workspace's lock, and brings the catalog up to date.
 
     Raises ConfigError at once for a workspace whose path no catalog can have.
-    `more` rounds are added to those that are there.
+    `more` rounds are added to those that are there. Returns what `--json` says: each node, whether it ran, and what it holds.
     """
     check(made.workspace.root)
     with locked(made.workspace.root):
@@ -35,10 +37,32 @@ def bring(made: Runner, choose: Callable[[list[Node]], set[Node]], more: int = 0
         with without_workers(made.workspace.root):
             made.workspace.recover()
         made.count_rounds(more)
-        ran = made.run(plan.upstream(choose(plan.nodes(made.rounds)), made.rounds))
+        nodes = plan.upstream(choose(plan.nodes(made.rounds)), made.rounds)
+        ran = made.run(nodes)
         if ran or not catalog(made.workspace).exists():
             refresh(made.workspace, made.rounds)
-        LOG.info("%s: %s", made.workspace.root, f"{ran} stages run" if ran else "all fresh, nothing to do")
+        LOG.info("%s: %s", made.workspace.root, f"{len(ran)} stages run" if ran else "all fresh, nothing to do")
+    return {
+        "workspace": str(made.workspace.root),
+        "rounds": made.rounds,
+        "stages": [{"name": node.name, "ran": node in ran, **_held(made, node)} for node in nodes],
+    }
+
+
+def _held(made: Runner, node: Node) -> dict[str, Any]:
+    """Rows of each table, names of files, seconds that it took, and its counters."""
+    folder = made.workspace.final(node.name)
+    manifest = read(folder / "manifest.json")
+    assert manifest is not None  # it is up to date
+    tables = {name: sum(stored.rows or 0 for stored in many) for name, many in manifest.record.tables.items()}
+    seconds = json.loads((folder / "run.json").read_bytes())["seconds"]
+    record = manifest.record
+    return {"seconds": seconds, "tables": tables, "files": list(record.files), "counters": dict(record.counters)}
+
+
+def _say(found: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
 
 
 def engines(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +80,8 @@ def engines(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--engine", envvar="HARDROCK_ENGINE", type=click.Choice(("local", "processes", "ray")),
                      help="Who does the shards: this process, several of this machine, a Ray cluster. Default: [engine] name."),
         click.option("--workers", type=click.IntRange(min=1), help="How many processes do them. Default: [engine] workers."),
+        click.option("--json", "as_json", is_flag=True,
+                     help="One JSON object on standard output, once all is done: what ran, and what is there."),
     )):  # fmt: skip
         with_engine = option(with_engine)
     return with_engine
@@ -77,18 +103,18 @@ class Portion(click.ParamType):  # type: ignore[type-arg]
 @options
 @engines
 @click.option("--rounds", type=click.IntRange(0, 99), help="Rounds that train; overrides the configuration.")
-def run(rounds: int | None, overrides: tuple[str, ...], **given: Any) -> None:
+def run(rounds: int | None, overrides: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
     """Bring every stage up to date, in order. Fresh ones are skipped."""
     extra = () if rounds is None else (f"rounds={rounds}",)
-    bring(runner(**given, overrides=(*overrides, *extra)), set)
+    _say(bring(runner(**given, overrides=(*overrides, *extra)), set), as_json)
 
 
 @click.command("round")
 @options
 @engines
-def another_round(**given: Any) -> None:
+def another_round(*, as_json: bool, **given: Any) -> None:
     """Open one more round: mine again with the trained model, train on what it finds, evaluate."""
-    bring(runner(**given), set, more=1)
+    _say(bring(runner(**given), set, more=1), as_json)
 
 
 def _stage(name: str, says: str) -> click.Command:
@@ -102,7 +128,7 @@ def _stage(name: str, says: str) -> click.Command:
     @click.option("--shard", "portion", type=Portion(),
                   help="Do only this part of the stage's shards, beside other jobs that do the others, and do not finish the "
                   "stage: a call without --shard does that.")  # fmt: skip
-    def command(number: int | None, portion: tuple[int, int] | None, **given: Any) -> None:
+    def command(number: int | None, portion: tuple[int, int] | None, *, as_json: bool, **given: Any) -> None:
         def choose(nodes: list[Node]) -> set[Node]:
             found = {node for node in nodes if node.stage == name}
             wanted = number if number is not None or last else 0
@@ -115,8 +141,10 @@ def _stage(name: str, says: str) -> click.Command:
 
         made = runner(**given)
         if portion is None:
-            bring(made, choose)
+            _say(bring(made, choose), as_json)
         else:
+            if as_json:
+                raise ConfigError("a part of a stage has no result of its own", try_="--json without --shard")
             check(made.workspace.root)
             start_logging(made.workspace.root)
             array.do(made, choose(plan.nodes(made.rounds)), portion)
@@ -136,13 +164,16 @@ def _targets(made: Runner, names: tuple[str, ...]) -> None:
     made.configuration = replace(made.configuration, stages=stages)
 
 
-def _verify(made: Runner, number: int) -> None:
+def _verify(made: Runner, number: int) -> Mapping[str, str]:
+    """What each target's own reader finds."""
     from stages.export import verify
 
     node = Node("export", number)
     config: Any = made.configuration.stages["export"]
-    for name, says in verify(config, made.inputs(node), made.workspace.final(node.name)).items():
+    found = verify(config, made.inputs(node), made.workspace.final(node.name))
+    for name, says in found.items():
         LOG.info("%s: %s", name, says)
+    return found
 
 
 @click.command(help=f"{STAGES['export']} Brings what it needs up to date first.")
@@ -168,6 +199,7 @@ def export(
     check: bool,
     out: str | None,
     endpoint: str | None,
+    as_json: bool,
     **given: Any,
 ) -> None:
     there = objects(out, endpoint) if out else None
@@ -182,13 +214,15 @@ def export(
             )
         return {Node("export", number)}
 
-    bring(made, choose)
+    found = bring(made, choose)
     if check:
-        _verify(made, number)
+        found["verified"] = _verify(made, number)
     if there is not None:
         with locked(made.workspace.root):
-            for name, says in deliver(made.workspace, Node("export", number).name, there).items():
-                LOG.info("%s/%s: %s", there.place, name, says)
+            found["delivered"] = deliver(made.workspace, Node("export", number).name, there)
+        for name, says in found["delivered"].items():
+            LOG.info("%s/%s: %s", there.place, name, says)
+    _say(found, as_json)
 
 
 def __getattr__(name: str) -> click.Command:

@@ -117,7 +117,7 @@ def test_a_run_stops_before_it_writes_unless_it_is_told_not_to(tmp_path, monkeyp
     assert made.workspace.manifest("ingest") is not None
     assert made.workspace.manifest("round-00/embed") is None
     made.ignore_space = True
-    assert made.run([Node("embed", 0)]) == 1
+    assert made.run([Node("embed", 0)]) == [Node("embed", 0)]
 
 
 def test_plan_shows_the_estimate_and_what_is_free(tmp_path, monkeypatch):
