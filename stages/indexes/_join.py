@@ -192,16 +192,14 @@ class _Found:
         """Of the pairs found, those that can be among the k best of their query, by query and row."""
         rows, query, least, most = (np.concatenate(part) for part in zip(*self._pairs, strict=True))
         self._pairs = []
-        order = np.argsort(query, kind="stable")
-        query, least = query.take(order), least.take(order)
-        keep = np.flatnonzero(_contenders(query, least, most.take(order), len(self.unit), k))
-        found = rows.take(order.take(keep)).astype(np.int64)
+        keep = np.flatnonzero(_contenders(query, least, most, len(self.unit), k))
+        keep = keep.take(np.argsort(query.take(keep), kind="stable"))
         offsets = _offsets(query.take(keep), len(self.unit))
-        return Candidates(offsets, found, least.take(keep).astype(np.float64), self.limit)
+        return Candidates(offsets, rows.take(keep).astype(np.int64), least.take(keep).astype(np.float64), self.limit)
 
 
 def _contenders(query: np.ndarray, least: np.ndarray, most: np.ndarray, queries: int, k: int) -> np.ndarray:
-    """Which pairs, ordered by query, can be among the k best of their query: bool (t,).
+    """Which pairs, in any order, can be among the k best of their query: bool (t,).
 
     `least` and `most`, float32, are bounds of each score. k documents score at least the k-th of the lower bounds.
     """
@@ -228,7 +226,7 @@ def _offsets(query: np.ndarray, queries: int) -> np.ndarray:
 def _descending(query: np.ndarray, rough: np.ndarray) -> np.ndarray:
     """uint64 keys that sort by query, and by falling score within one."""
     bits = (rough + np.float32(0)).view(np.int32)
-    falling = np.where(bits < 0, bits, ~(bits ^ np.int32(-(2**31)))).view(np.uint32)
+    falling = (bits ^ (~(bits >> 31) & np.int32(2**31 - 1))).view(np.uint32)
     return (query.astype(np.uint64) << np.uint64(32)) | falling
 
 
