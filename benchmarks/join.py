@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -20,6 +19,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks import blas
+from benchmarks.hardware import describe
 
 METHODS = ("faiss", "faiss proven", "exact auto", "exact bf16", "exact int8", "exact fp32")
 _BATCH = 16_384  # FAISS's best
@@ -103,12 +105,14 @@ def main() -> None:
 
 
 def _table(given: argparse.Namespace, folder: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "OMP_WAIT_POLICY": "passive"}
+    plain = os.environ | {"OMP_NUM_THREADS": str(given.threads), "OMP_WAIT_POLICY": "passive"}
+    best = blas.fastest(given.dimensions, given.threads)
     figures: dict[str, list[dict]] = {method: [] for method in given.methods}
     for _ in range(given.rounds):
         for method in given.methods:
             command = [sys.executable, "-m", "benchmarks.join", "--measure", method]
             command += ["--folder", str(folder), "--depth", str(given.depth), "--device", given.device]
+            environment = plain | (best.environment if method.startswith("faiss") else {})
             done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
             figures[method].append(json.loads(done.stdout))
     middle = {
@@ -117,7 +121,7 @@ def _table(given: argparse.Namespace, folder: Path) -> None:
     }
     truth = next((m for m in given.methods if m != "faiss"), given.methods[0])
     print(f"{given.queries} queries × {given.documents} documents × {given.dimensions}, k = {given.depth}; ", end="")
-    print(f"{given.threads} threads of {os.cpu_count()} {platform.machine()}, median of {given.rounds}")
+    print(f"median of {given.rounds}\n{describe(given.threads)}\n{best.says}")
     print(f"{'method':<16}{'kernel':>8}{'CPU s':>9}{'wall s':>9}{'faster':>8}{'peak MB':>9}{'recall':>10}")
     for method, row in middle.items():
         faster = middle[given.methods[0]]["cpu"] / row["cpu"]

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import blas
 from benchmarks.hardware import describe
 
 SEARCH = {
@@ -59,6 +60,7 @@ class Runs:
 def main() -> None:
     """Measures and prints Markdown."""
     asked = _arguments()
+    asked.faiss = blas.fastest(asked.dimensions, asked.threads)
     with tempfile.TemporaryDirectory(dir=asked.scratch, prefix="bench-") as place:
         folder = Path(place)
         _prepare(asked, folder, texts=not asked.million)
@@ -117,7 +119,7 @@ def default_index() -> str:
 
 def _prepare(asked: argparse.Namespace, folder: Path, texts: bool) -> None:
     """Vectors, and tables as ingest would write them. In a process of its own, so that this one stays small."""
-    given = {key: str(value) if isinstance(value, Path) else value for key, value in vars(asked).items()}
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in vars(asked).items() if key != "faiss"}
     subprocess.run(
         [sys.executable, "-m", "benchmarks.prepare", str(folder), json.dumps({**given, "texts": texts})], check=True
     )
@@ -129,6 +131,7 @@ def _head(asked: argparse.Namespace, folder: Path) -> list[str]:
     return [
         f"{asked.queries:,} queries × {asked.documents:,} documents × {asked.dimensions}, depth {asked.depth}; {kind}",
         describe(asked.threads),
+        asked.faiss.says,
         f"The vectors alone take {size:,.0f} MB. Medians of up to {asked.repeats} runs.",
     ]
 
@@ -155,10 +158,11 @@ def once(name: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "block_queries": asked.block_queries,
         "mapped": bool(asked.million),
     }
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(asked.threads))
+    more = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(asked.threads))
+    more |= asked.faiss.environment if "faiss" in name else {}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.contenders", name, str(folder), json.dumps(options)],
-        env={**os.environ, **threads, "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, **more, "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,
