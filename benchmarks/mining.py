@@ -119,7 +119,9 @@ def default_index() -> str:
 
 def _prepare(asked: argparse.Namespace, folder: Path, texts: bool) -> None:
     """Vectors, and tables as ingest would write them. In a process of its own, so that this one stays small."""
-    given = {key: str(value) if isinstance(value, Path) else value for key, value in vars(asked).items() if key != "faiss"}
+    given = {
+        key: str(value) if isinstance(value, Path) else value for key, value in vars(asked).items() if key != "faiss"
+    }
     subprocess.run(
         [sys.executable, "-m", "benchmarks.prepare", str(folder), json.dumps({**given, "texts": texts})], check=True
     )

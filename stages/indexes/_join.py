@@ -40,7 +40,7 @@ class Join:
     _known: dict[int, Documents] = field(default_factory=dict)
     _sampled: dict[tuple[int, int], list[Documents]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def kernel(self) -> Kernel:
         """The kernel that is used on this machine."""
         return choose(self.kernel_name, self.device, *self.vectors.shape)

@@ -1,3 +1,5 @@
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,34 @@ def test_the_saved_file_does_not_hang_on_what_is_speed_only(tmp_path: Path) -> N
         assert index.semantic() == {"name": "exact"}
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     np.testing.assert_array_equal(np.load(tmp_path / "a"), CORPUS)
+
+
+def test_the_vectors_are_written_once_and_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    built = Exact().build([CORPUS], 6000, 24)
+    assert list(tmp_path.iterdir()) == []  # what a kill would leave
+    inode = built.nameless and os.fstat(built.nameless.fileno()).st_ino
+    for name in ("one", "two"):
+        Exact().save(built, tmp_path / name)
+        np.testing.assert_array_equal(np.load(tmp_path / name), CORPUS)
+    if inode:
+        assert (tmp_path / "one").stat().st_ino == inode != (tmp_path / "two").stat().st_ino
+    assert (tmp_path / "one").stat().st_mode == (tmp_path / "two").stat().st_mode
+
+
+@pytest.mark.parametrize("lacks", ["such files", "a way between file systems"])
+def test_a_system_without_files_that_have_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("not here")
+
+    if lacks == "such files":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    else:
+        monkeypatch.setattr(os, "link", refused)
+    built = Exact().build([CORPUS], 6000, 24)
+    Exact().save(built, tmp_path / "corpus.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "corpus.npy"), CORPUS)
+    assert same(certified_search(built, QUERIES, CORPUS, 9, True), flat(CORPUS, QUERIES, 9))
 
 
 def test_a_search_deeper_than_the_corpus_pads() -> None:
