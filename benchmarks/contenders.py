@@ -59,7 +59,7 @@ def search_ours(folder: Path, options: dict[str, Any]) -> Work:
     import faiss  # noqa: F401 - its loading is not part of the work
 
     from stages.registry import build
-    from stages.search import certified_search, longest
+    from stages.search import Joined, certified_search, longest
 
     fields = dict(options["index"])
     kind: Any = build("indexes", fields.pop("name"), fields)
@@ -70,7 +70,7 @@ def search_ours(folder: Path, options: dict[str, Any]) -> Work:
     def work() -> dict[str, Any]:
         clock = Clock()
         searcher = clock("build", lambda: kind.build(_Blocks(documents), *documents.shape))
-        length = clock("lengths", lambda: longest(documents))
+        length = None if isinstance(searcher, Joined) else clock("lengths", lambda: longest(documents))
         step, found = options["block_queries"], []
         for start in range(0, len(queries), step):
             part = queries[start : start + step]

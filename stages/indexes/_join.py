@@ -21,7 +21,7 @@ from stages.indexes._choose import choose
 from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries
 from stages.search import GRID, Candidates, certified_search, euclidean
 
-_DOCUMENTS = {"cpu": 2_048, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
+_DOCUMENTS = {"cpu": 4_096, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
 _OVER = 2.0  # how many more documents than asked for a limit is meant to let through
 _SMALL = 4_096  # documents that are all looked at for the limits
 _RANK = 16  # the limit is this rank in the sample, or deeper: the fewer, the more chance decides
