@@ -5,6 +5,7 @@
 
 Rounds alternate between the methods. CPU seconds at one thread; the ratio is that of the medians. `proven` adds what makes
 the result exact in float64, ties included, to either method. Peak memory is that of the searching process, vectors included.
+`--limit 4` gives the searching process an address space of 4 GiB and no more, its mapped vectors and libraries in it.
 """
 
 from __future__ import annotations
@@ -91,10 +92,15 @@ def main() -> None:
         "--device", choices=("cpu", "cuda"), default="cpu", help="of the exact join; FAISS stays on the CPU"
     )
     parser.add_argument("--methods", nargs="+", default=list(METHODS[:4]), choices=METHODS)
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument(
+        "--folder", type=Path, help="where the vectors are kept while it runs; the system's own unless told"
+    )
+    parser.add_argument("--limit", type=float, help="GiB of address space of each search")
     parser.add_argument("--measure", choices=METHODS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
+        if given.limit:
+            resource.setrlimit(resource.RLIMIT_AS, (int(given.limit * 2**30),) * 2)
         measure(given.measure, given.folder, given.depth, given.device)
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
@@ -112,6 +118,7 @@ def _table(given: argparse.Namespace, folder: Path) -> None:
         for method in given.methods:
             command = [sys.executable, "-m", "benchmarks.join", "--measure", method]
             command += ["--folder", str(folder), "--depth", str(given.depth), "--device", given.device]
+            command += ["--limit", str(given.limit)] if given.limit else []
             environment = plain | (best.environment if method.startswith("faiss") else {})
             done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
             figures[method].append(json.loads(done.stdout))
