@@ -64,12 +64,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.scratch, prefix="bench-") as place:
         folder = Path(place)
         _prepare(asked, folder, texts=not asked.million)
-        lines = _head(asked, folder)
+        lines, tables = _head(asked, folder), []
         _say("\n".join(lines))
-        contenders = LARGE if asked.million else SEARCH
-        search = measure(contenders, asked, folder)
-        tables = [search_table(search, asked, folder)]
-        if not asked.million:
+        if asked.only != "triplets":
+            tables.append(search_table(measure(LARGE if asked.million else SEARCH, asked, folder), asked, folder))
+        if asked.only != "search" and not asked.million:
             tables.append(triplets_table(measure(TRIPLETS, asked, folder), asked))
     text = "\n".join([*lines, "", "\n\n".join(tables), ""])
     _say("\n" + "\n\n".join(tables))
@@ -81,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes and one run each, about a minute")
     parser.add_argument("--million", action="store_true", help="10,000 × 1,000,000 from a mapped file, search alone")
+    parser.add_argument("--only", choices=("search", "triplets"), help="one of the two tables")
     parser.add_argument("--queries", type=int, help="10,000 unless told; 2,000 with --quick")
     parser.add_argument(
         "--documents", type=int, help="50,000 unless told; 20,000 with --quick; 1,000,000 with --million"
