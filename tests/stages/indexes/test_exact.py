@@ -125,6 +125,16 @@ def test_lengths_of_all_sizes(kernel: str) -> None:
     np.testing.assert_allclose(found.scores, best, rtol=1e-12, atol=1e-11)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("length", [1.0, 4e-6, 1e-12, 1e-30])
+def test_scores_that_a_step_of_the_grid_makes_equal_are_ordered_by_row(kernel: str, length: float) -> None:
+    """A short query's scores of documents that differ in their last bits are ties."""
+    corpus = (0.125 + 5e-7 * np.random.default_rng(0).standard_normal((900, 1))).astype(np.float32)
+    queries = np.array([[-length], [length]], dtype=np.float32)
+    found = certified_search(Exact(kernel=kernel, device="cpu").build([corpus], 900, 1), queries, corpus, 5, True)
+    assert same(found, flat(corpus, queries, 5))
+
+
 def test_a_foreign_corpus_is_noticed() -> None:
     searcher = Exact().build([CORPUS], 6000, 24)
     with pytest.raises(ArtefactError, match="not those of the stored vectors"):
