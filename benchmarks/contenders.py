@@ -59,23 +59,27 @@ def search_ours(folder: Path, options: dict[str, Any]) -> Work:
     import faiss  # noqa: F401 - its loading is not part of the work
 
     from stages.registry import build
-    from stages.search import certified_search, longest
+    from stages.search import Holding, Joined, certified_search, longest
 
     fields = dict(options["index"])
     kind: Any = build("indexes", fields.pop("name"), fields)
     documents, queries = _vectors(folder, options["mapped"])
     if hasattr(kind, "choose"):
         kind = kind.choose(*documents.shape, len(queries))[0]
+    given = [documents]
+    del documents
 
     def work() -> dict[str, Any]:
-        clock = Clock()
-        searcher = clock("build", lambda: kind.build(_Blocks(documents), *documents.shape))
-        length = clock("lengths", lambda: longest(documents))
+        clock, vectors = Clock(), given.pop()
+        searcher = clock("build", lambda: kind.build(_Blocks(vectors), *vectors.shape))
+        if isinstance(searcher, Holding):  # as the stages do: vectors are held once
+            vectors = searcher.vectors
+        length = None if isinstance(searcher, Joined) else clock("lengths", lambda: longest(vectors))
         step, found = options["block_queries"], []
         for start in range(0, len(queries), step):
             part = queries[start : start + step]
             call = lambda part=part: certified_search(  # noqa: E731
-                searcher, part, documents, options["depth"], kind.exact, longest_document=length
+                searcher, part, vectors, options["depth"], kind.exact, longest_document=length
             )
             found.append(clock("search", call).rows)
         _save_hits(folder, "ours", np.concatenate(found))

@@ -5,6 +5,7 @@
 
 Rounds alternate between the methods. CPU seconds at one thread; the ratio is that of the medians. `proven` adds what makes
 the result exact in float64, ties included, to either method. Peak memory is that of the searching process, vectors included.
+`--limit 4` gives the searching process an address space of 4 GiB and no more, its mapped vectors and libraries in it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -20,6 +20,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks import blas
+from benchmarks.hardware import describe
 
 METHODS = ("faiss", "faiss proven", "exact auto", "exact bf16", "exact int8", "exact fp32")
 _BATCH = 16_384  # FAISS's best
@@ -89,10 +92,15 @@ def main() -> None:
         "--device", choices=("cpu", "cuda"), default="cpu", help="of the exact join; FAISS stays on the CPU"
     )
     parser.add_argument("--methods", nargs="+", default=list(METHODS[:4]), choices=METHODS)
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument(
+        "--folder", type=Path, help="where the vectors are kept while it runs; the system's own unless told"
+    )
+    parser.add_argument("--limit", type=float, help="GiB of address space of each search")
     parser.add_argument("--measure", choices=METHODS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
+        if given.limit:
+            resource.setrlimit(resource.RLIMIT_AS, (int(given.limit * 2**30),) * 2)
         measure(given.measure, given.folder, given.depth, given.device)
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
@@ -103,12 +111,15 @@ def main() -> None:
 
 
 def _table(given: argparse.Namespace, folder: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "OMP_WAIT_POLICY": "passive"}
+    plain = os.environ | {"OMP_NUM_THREADS": str(given.threads), "OMP_WAIT_POLICY": "passive"}
+    best = blas.fastest(given.dimensions, given.threads)
     figures: dict[str, list[dict]] = {method: [] for method in given.methods}
     for _ in range(given.rounds):
         for method in given.methods:
             command = [sys.executable, "-m", "benchmarks.join", "--measure", method]
             command += ["--folder", str(folder), "--depth", str(given.depth), "--device", given.device]
+            command += ["--limit", str(given.limit)] if given.limit else []
+            environment = plain | (best.environment if method.startswith("faiss") else {})
             done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
             figures[method].append(json.loads(done.stdout))
     middle = {
@@ -117,7 +128,7 @@ def _table(given: argparse.Namespace, folder: Path) -> None:
     }
     truth = next((m for m in given.methods if m != "faiss"), given.methods[0])
     print(f"{given.queries} queries × {given.documents} documents × {given.dimensions}, k = {given.depth}; ", end="")
-    print(f"{given.threads} threads of {os.cpu_count()} {platform.machine()}, median of {given.rounds}")
+    print(f"median of {given.rounds}\n{describe(given.threads)}\n{best.says}")
     print(f"{'method':<16}{'kernel':>8}{'CPU s':>9}{'wall s':>9}{'faster':>8}{'peak MB':>9}{'recall':>10}")
     for method, row in middle.items():
         faster = middle[given.methods[0]]["cpu"] / row["cpu"]

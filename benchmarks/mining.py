@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import blas
 from benchmarks.hardware import describe
 
 SEARCH = {
@@ -59,15 +60,15 @@ class Runs:
 def main() -> None:
     """Measures and prints Markdown."""
     asked = _arguments()
+    asked.faiss = blas.fastest(asked.dimensions, asked.threads)
     with tempfile.TemporaryDirectory(dir=asked.scratch, prefix="bench-") as place:
         folder = Path(place)
         _prepare(asked, folder, texts=not asked.million)
-        lines = _head(asked, folder)
+        lines, tables = _head(asked, folder), []
         _say("\n".join(lines))
-        contenders = LARGE if asked.million else SEARCH
-        search = measure(contenders, asked, folder)
-        tables = [search_table(search, asked, folder)]
-        if not asked.million:
+        if asked.only != "triplets":
+            tables.append(search_table(measure(LARGE if asked.million else SEARCH, asked, folder), asked, folder))
+        if asked.only != "search" and not asked.million:
             tables.append(triplets_table(measure(TRIPLETS, asked, folder), asked))
     text = "\n".join([*lines, "", "\n\n".join(tables), ""])
     _say("\n" + "\n\n".join(tables))
@@ -79,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes and one run each, about a minute")
     parser.add_argument("--million", action="store_true", help="10,000 × 1,000,000 from a mapped file, search alone")
+    parser.add_argument("--only", choices=("search", "triplets"), help="one of the two tables")
     parser.add_argument("--queries", type=int, help="10,000 unless told; 2,000 with --quick")
     parser.add_argument(
         "--documents", type=int, help="50,000 unless told; 20,000 with --quick; 1,000,000 with --million"
@@ -117,7 +119,9 @@ def default_index() -> str:
 
 def _prepare(asked: argparse.Namespace, folder: Path, texts: bool) -> None:
     """Vectors, and tables as ingest would write them. In a process of its own, so that this one stays small."""
-    given = {key: str(value) if isinstance(value, Path) else value for key, value in vars(asked).items()}
+    given = {
+        key: str(value) if isinstance(value, Path) else value for key, value in vars(asked).items() if key != "faiss"
+    }
     subprocess.run(
         [sys.executable, "-m", "benchmarks.prepare", str(folder), json.dumps({**given, "texts": texts})], check=True
     )
@@ -129,6 +133,7 @@ def _head(asked: argparse.Namespace, folder: Path) -> list[str]:
     return [
         f"{asked.queries:,} queries × {asked.documents:,} documents × {asked.dimensions}, depth {asked.depth}; {kind}",
         describe(asked.threads),
+        asked.faiss.says,
         f"The vectors alone take {size:,.0f} MB. Medians of up to {asked.repeats} runs.",
     ]
 
@@ -155,10 +160,11 @@ def once(name: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "block_queries": asked.block_queries,
         "mapped": bool(asked.million),
     }
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(asked.threads))
+    more = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(asked.threads))
+    more |= asked.faiss.environment if "faiss" in name else {}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.contenders", name, str(folder), json.dumps(options)],
-        env={**os.environ, **threads, "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, **more, "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -18,10 +18,10 @@ from itertools import pairwise
 import numpy as np
 
 from stages.indexes._choose import choose
-from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries
+from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries, rounded_down
 from stages.search import GRID, Candidates, certified_search, euclidean
 
-_DOCUMENTS = {"cpu": 2_048, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
+_DOCUMENTS = {"cpu": 4_096, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
 _OVER = 2.0  # how many more documents than asked for a limit is meant to let through
 _SMALL = 4_096  # documents that are all looked at for the limits
 _RANK = 16  # the limit is this rank in the sample, or deeper: the fewer, the more chance decides
@@ -40,7 +40,7 @@ class Join:
     _known: dict[int, Documents] = field(default_factory=dict)
     _sampled: dict[tuple[int, int], list[Documents]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def kernel(self) -> Kernel:
         """The kernel that is used on this machine."""
         return choose(self.kernel_name, self.device, *self.vectors.shape)
@@ -64,9 +64,11 @@ class Join:
         lengths = euclidean(queries)
         pack = PACK[self.device]
         group = max(pack, self._pairs // int(4 * _OVER * fetch) // pack * pack)
-        parts = []
+        # Scores that are closer than a step of the grid are ties, which rows break: none of them may be dropped.
+        ties, parts = np.divide(2 * GRID, lengths, out=np.zeros(len(lengths)), where=lengths > 0), []
         for a in range(0, len(queries), group):
-            parts.append(self._group(_unit(queries[a : a + group], lengths[a : a + group]), k, fetch))
+            part = slice(a, a + group)
+            parts.append(self._group(_unit(queries[part], lengths[part]), ties[part], k, fetch))
         joined = concatenate(parts)
         # Queries of length 1 are rounded, by at most 2^-23 of a score, which is at most the longest document's.
         slack = 2.0**-22 * lengths * max(known.length for known in self._known.values()) + 2 * GRID
@@ -79,12 +81,13 @@ class Join:
         """Found pairs that fit into half of the memory."""
         return max(self.memory * (1 << 19) // _PAIR, 1)
 
-    def _group(self, unit: np.ndarray, k: int, fetch: int) -> Candidates:
-        """Candidates of queries of length 1, in one pass over the documents."""
+    def _group(self, unit: np.ndarray, ties: np.ndarray, k: int, fetch: int) -> Candidates:
+        """Candidates of queries of length 1, in one pass over the documents. Scores within `ties`, float64 (m,), may be equal."""
         size, encoded = PACK[self.device], self.kernel.queries(unit)
         limit, span = self._limits(encoded, len(unit), fetch)
         most = self._pairs * min(size, len(unit)) // len(unit)
-        finds = [_Found(unit[a : a + size], limit[a : a + size], most) for a in range(0, len(unit), size)]
+        packs = [slice(a, a + size) for a in range(0, len(unit), size)]
+        finds = [_Found(unit[pack], limit[pack], ties[pack], most) for pack in packs]
         for start, documents in self._documents():
             wanted = [number for number, found in enumerate(finds) if not found.full]
             for number, pairs in self.kernel.above(documents, encoded, limit, span, wanted):
@@ -93,12 +96,13 @@ class Join:
         for found in finds:
             if found.full:  # very many equal scores
                 half = len(found.unit) // 2
-                parts += [self._group(found.unit[:half], k, fetch), self._group(found.unit[half:], k, fetch)]
+                for part in (slice(half), slice(half, None)):
+                    parts.append(self._group(found.unit[part], found.ties[part], k, fetch))
             else:
-                parts.append(self._sharpen(found.unit, found.select(k), k))
+                parts.append(self._sharpen(found.unit, found.ties, found.select(k), k))
         return concatenate(parts)
 
-    def _sharpen(self, unit: np.ndarray, found: Candidates, k: int) -> Candidates:
+    def _sharpen(self, unit: np.ndarray, ties: np.ndarray, found: Candidates, k: int) -> Candidates:
         """Fewer candidates, by float32 scores, where the kernel's bound left many. They cost a third of float64 ones."""
         if len(found.rows) < 1.5 * k * len(unit):
             return found
@@ -114,7 +118,7 @@ class Join:
         summed = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
         error = summed + np.abs(rough) * np.float32(2.0**-22)
         query = np.repeat(np.arange(len(unit)), np.diff(found.offsets))
-        keep = _contenders(query, rough - error, rough + error, len(unit), k)
+        keep = _contenders(query, rough - error, rough + error, ties, k)
         least = np.maximum(found.least, rough - error)
         return Candidates(_offsets(query[keep], len(unit)), found.rows[keep], least[keep], found.limits)
 
@@ -175,8 +179,8 @@ class Join:
 class _Found:
     """A pack of queries and the pairs found for them."""
 
-    def __init__(self, unit: np.ndarray, limit: np.ndarray, most: int) -> None:
-        self.unit, self.limit, self._most = unit, limit, most
+    def __init__(self, unit: np.ndarray, limit: np.ndarray, ties: np.ndarray, most: int) -> None:
+        self.unit, self.limit, self.ties, self._most = unit, limit, ties, most
         self.full, self._count = False, 0
         self._pairs: list[tuple[np.ndarray, ...]] = []
 
@@ -192,24 +196,23 @@ class _Found:
         """Of the pairs found, those that can be among the k best of their query, by query and row."""
         rows, query, least, most = (np.concatenate(part) for part in zip(*self._pairs, strict=True))
         self._pairs = []
-        order = np.argsort(query, kind="stable")
-        query, least = query.take(order), least.take(order)
-        keep = np.flatnonzero(_contenders(query, least, most.take(order), len(self.unit), k))
-        found = rows.take(order.take(keep)).astype(np.int64)
+        keep = np.flatnonzero(_contenders(query, least, most, self.ties, k))
+        keep = keep.take(np.argsort(query.take(keep), kind="stable"))
         offsets = _offsets(query.take(keep), len(self.unit))
-        return Candidates(offsets, found, least.take(keep).astype(np.float64), self.limit)
+        return Candidates(offsets, rows.take(keep).astype(np.int64), least.take(keep).astype(np.float64), self.limit)
 
 
-def _contenders(query: np.ndarray, least: np.ndarray, most: np.ndarray, queries: int, k: int) -> np.ndarray:
-    """Which pairs, ordered by query, can be among the k best of their query: bool (t,).
+def _contenders(query: np.ndarray, least: np.ndarray, most: np.ndarray, ties: np.ndarray, k: int) -> np.ndarray:
+    """Which pairs, in any order, can be among the k best of their query: bool (t,).
 
-    `least` and `most`, float32, are bounds of each score. k documents score at least the k-th of the lower bounds.
+    `least` and `most`, float32, are bounds of each score. k documents score at least the k-th of the lower bounds, and
+    only what scores less than that by more than `ties`, float64 (m,), is left out.
     """
-    offsets = _offsets(query, queries)
+    offsets = _offsets(query, len(ties))
     full = np.diff(offsets) >= k
-    floor = np.full(queries, -np.inf, dtype=np.float32)
+    floor = np.full(len(ties), -np.inf)
     floor[full] = _scores(np.sort(_descending(query, least))[offsets[:-1][full] + k - 1])
-    return np.asarray(most >= floor.take(query))
+    return np.asarray(most >= rounded_down(floor - ties).take(query))
 
 
 def _unit(queries: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -228,7 +231,7 @@ def _offsets(query: np.ndarray, queries: int) -> np.ndarray:
 def _descending(query: np.ndarray, rough: np.ndarray) -> np.ndarray:
     """uint64 keys that sort by query, and by falling score within one."""
     bits = (rough + np.float32(0)).view(np.int32)
-    falling = np.where(bits < 0, bits, ~(bits ^ np.int32(-(2**31)))).view(np.uint32)
+    falling = (bits ^ (~(bits >> 31) & np.int32(2**31 - 1))).view(np.uint32)
     return (query.astype(np.uint64) << np.uint64(32)) | falling
 
 

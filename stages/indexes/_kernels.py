@@ -122,9 +122,8 @@ def _longest(values: Any) -> float:
     return float(longest * (1 + (d + 4) * 2.0**-23) + 2e-19 * d**0.5)
 
 
-def _floors(limit: np.ndarray, slack: np.ndarray) -> np.ndarray:
-    """What a kernel's score must exceed: float32 (m,), rounded down."""
-    exact = limit - slack
+def rounded_down(exact: np.ndarray) -> np.ndarray:
+    """The float32 values next below float64 ones, or equal to them."""
     floor = exact.astype(np.float32)
     floor[floor > exact] = np.nextafter(floor[floor > exact], np.float32(-np.inf))
     return np.asarray(floor)
@@ -149,19 +148,29 @@ def nonzero(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows and columns of what is not zero, in row order, and its bits; (n, m) of 1 or 2 bytes a value in main
     memory, m a multiple of 8.
 
-    Few values are not zero, so words of 8 bytes are looked at first.
+    Few values are not zero, so words of 8 bytes are looked at first, and eight of these at a time.
     """
     import torch
 
     width = 8 // matrix.element_size()
     bits = matrix.reshape(-1).view(torch.uint8 if width == 8 else torch.int16)
     words = bits.view(torch.int64).numpy()  # numpy compares twice as fast as torch
-    full = np.flatnonzero(np.not_equal(words, 0))
+    full = _set(np.not_equal(words, 0))
     values = words.take(full).view(np.uint8 if width == 8 else np.int16)
     inside = np.flatnonzero(np.not_equal(values, 0))
     flat = full.take(inside // width) * width + inside % width
     row = flat // matrix.shape[1]
     return row, flat - row * matrix.shape[1], values.take(inside)
+
+
+def _set(flags: np.ndarray) -> np.ndarray:
+    """Positions of what is true in flags, bool (n,), few of which are: eight at a time, as numpy takes long over each of few."""
+    whole = len(flags) // 8 * 8
+    eights = flags[:whole].view(np.int64)
+    some = np.flatnonzero(np.not_equal(eights, 0))
+    inside = np.flatnonzero(eights.take(some).view(bool))
+    found = some.take(inside // 8) * 8 + inside % 8
+    return found if whole == len(flags) else np.concatenate([found, whole + np.flatnonzero(flags[whole:])])
 
 
 def _over(scores: Any, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -230,7 +239,7 @@ class Int8:
         widest = np.maximum.reduceat(off, np.arange(0, len(off), size))
         steps = np.maximum(((span + 2 * widest) / 250).astype(np.float32), np.float32(1e-30))
         half = 0.501 * np.repeat(steps.astype(np.float64), size)[: len(off)]  # what rounds to 0 lies below half a step
-        floors = _floors(limit, off + half)
+        floors = rounded_down(limit - (off + half))
         error = off + half + np.abs(floors) * 2.0**-21
         low, high = (floors - error).astype(np.float32), (floors + error).astype(np.float32)
         biases = _packed(-floors, self.device, -1e38)
@@ -293,7 +302,7 @@ class Bf16:
         import torch
 
         off = bound(documents, queries, 2 * documents.codes.shape[1] + 16)
-        floors = _down(_floors(limit, off))
+        floors = _down(rounded_down(limit - off))
         error = off + np.abs(floors) * 2.0**-21
         low, high = (floors - error).astype(np.float32), (floors + error).astype(np.float32)
         biases = [torch.from_numpy(part).bfloat16() for part in _packed(-floors, self.device, -1e38)]
@@ -382,7 +391,7 @@ class Dense:
         off = bound(documents, queries, 2 * documents.codes.shape[1] + 16)
         if self.dtype != "float32":  # the product is rounded when it is stored
             off = off + 2.0**-8 * queries.length * (documents.length + documents.error)
-        floors = _packed(_floors(limit, off), self.device, 1e38)
+        floors = _packed(rounded_down(limit - off), self.device, 1e38)
         for pack in wanted:
             row, query, rough = _over(self.scores(documents, queries.packs[pack]), floors[pack])
             error = (off[query + pack * PACK[self.device]] + np.abs(rough) * 2.0**-21).astype(np.float32)

@@ -16,7 +16,8 @@ Inverted lists that are searched cell by cell have the best recall for their tim
 save must pay for their build: against flat after 28,000 queries for 50,000 documents and after
 26,000 for 200,000; against an exact
 join that is some three times as fast as flat much later or not at all. The limit of 1e11 pairs is extrapolated from
-these figures and from runs over 1,000,000 documents: the exact join of 5e10 pairs took 46 CPU seconds where the processor has AMX.
+these figures and from runs over 1,000,000 documents: the exact join of 5e10 pairs took 46 to 107 CPU
+seconds where the processor has AMX, on an idle and on a busy machine.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
@@ -13,6 +16,14 @@ from stages.errors import ArtefactError, ResourceError
 from stages.indexes._join import Join
 from stages.registry import Member
 from stages.settings import speed
+
+
+@dataclass
+class Built(Join):
+    """A join that is not saved yet."""
+
+    nameless: IO[bytes] | None = None
+    """The file of its vectors, which has no name, so that nothing is left behind whatever happens; saving gives it one."""
 
 
 class Exact(Member):
@@ -32,18 +43,26 @@ class Exact(Member):
         """The k best are always found."""
         return True
 
-    def build(self, vectors: Iterable[np.ndarray], rows: int, dimensions: int) -> Join:
+    def build(self, vectors: Iterable[np.ndarray], rows: int, dimensions: int) -> Built:
         """A join over blocks of float32 (n, d), which go to a temporary file."""
-        with tempfile.NamedTemporaryFile(suffix=".npy") as file:
-            _write(vectors, file, rows, dimensions)
-            file.flush()
-            return self._open(Path(file.name), rows, dimensions)
+        file, path = _temporary()
+        _write(vectors, file, rows, dimensions)
+        file.flush()
+        join = self._open(path, rows, dimensions)
+        nameless = file if isinstance(file.name, int) else None
+        return Built(join.vectors, self.kernel, join.device, self.memory, nameless=nameless)
 
-    def save(self, built: Join, path: Path) -> None:
-        """Writes what `build` gave."""
-        with path.open("wb") as file:
+    def save(self, built: Built, path: Path) -> None:
+        """Writes what `build` gave, or names the file it is in already, where that is on the same file system."""
+        file, built.nameless = built.nameless, None
+        if file is not None:
+            with suppress(OSError):
+                # The link in /proc is followed only where a descriptor is given, which an absolute path does without.
+                os.link(_descriptor(file), path, src_dir_fd=file.fileno(), follow_symlinks=True)
+                return
+        with path.open("wb") as copy:
             _write(
-                (built.vectors[a : a + 8192] for a in range(0, len(built.vectors), 8192)), file, *built.vectors.shape
+                (built.vectors[a : a + 8192] for a in range(0, len(built.vectors), 8192)), copy, *built.vectors.shape
             )
 
     def load(self, path: Path, rows: int, dimensions: int) -> Join:
@@ -75,6 +94,20 @@ class Exact(Member):
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ResourceError("there is no CUDA device", where="index.kind.device", try_='device = "auto"')
         return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _descriptor(file: IO[bytes]) -> Path:
+    return Path(f"/proc/self/fd/{file.fileno()}")
+
+
+def _temporary() -> tuple[IO[bytes], Path]:
+    """A file that goes when it is closed, and where it can be read: without a name, and with a number for one, where possible."""
+    with suppress(AttributeError, OSError):
+        file = os.fdopen(os.open(tempfile.gettempdir(), os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
+        if _descriptor(file).is_file():
+            return file, _descriptor(file)
+    named = tempfile.NamedTemporaryFile(suffix=".npy")  # noqa: SIM115
+    return named, Path(named.name)
 
 
 def _damaged(path: Path, got: str) -> ArtefactError:

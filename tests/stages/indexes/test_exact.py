@@ -1,3 +1,5 @@
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,34 @@ def test_the_saved_file_does_not_hang_on_what_is_speed_only(tmp_path: Path) -> N
     np.testing.assert_array_equal(np.load(tmp_path / "a"), CORPUS)
 
 
+def test_the_vectors_are_written_once_and_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    built = Exact().build([CORPUS], 6000, 24)
+    assert list(tmp_path.iterdir()) == []  # what a kill would leave
+    inode = built.nameless and os.fstat(built.nameless.fileno()).st_ino
+    for name in ("one", "two"):
+        Exact().save(built, tmp_path / name)
+        np.testing.assert_array_equal(np.load(tmp_path / name), CORPUS)
+    if inode:
+        assert (tmp_path / "one").stat().st_ino == inode != (tmp_path / "two").stat().st_ino
+    assert (tmp_path / "one").stat().st_mode == (tmp_path / "two").stat().st_mode
+
+
+@pytest.mark.parametrize("lacks", ["such files", "a way between file systems"])
+def test_a_system_without_files_that_have_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("not here")
+
+    if lacks == "such files":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    else:
+        monkeypatch.setattr(os, "link", refused)
+    built = Exact().build([CORPUS], 6000, 24)
+    Exact().save(built, tmp_path / "corpus.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "corpus.npy"), CORPUS)
+    assert same(certified_search(built, QUERIES, CORPUS, 9, True), flat(CORPUS, QUERIES, 9))
+
+
 def test_a_search_deeper_than_the_corpus_pads() -> None:
     scores, rows = Exact().build([CORPUS[:3]], 3, 24).search(CORPUS[:2], 5)
     assert rows[:, 0].tolist() == [0, 1]
@@ -93,6 +123,17 @@ def test_lengths_of_all_sizes(kernel: str) -> None:
     exact = queries.astype(np.float64) @ corpus.astype(np.float64).T
     best = -np.sort(-exact, axis=1)[:, :9]
     np.testing.assert_allclose(found.scores, best, rtol=1e-12, atol=1e-11)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_scores_that_are_equal_on_the_grid_are_ordered_by_row(kernel: str) -> None:
+    """A query so short that documents which differ in their last bits score the same: found by 10,000 random examples."""
+    values = np.random.default_rng(0).standard_normal((139, 1))
+    corpus = (values[:1] + 1e-6 * values).astype(np.float32)
+    queries = np.array([[-3.7347709e-06], [-1e-12], [1e-30]], dtype=np.float32)
+    found = certified_search(Exact(kernel=kernel, device="cpu").build([corpus], 139, 1), queries, corpus, 5, True)
+    assert same(found, flat(corpus, queries, 5))
+    assert found.rows[0].tolist() == [12, 108, 138, 69, 9]
 
 
 def test_a_foreign_corpus_is_noticed() -> None:
