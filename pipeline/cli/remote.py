@@ -64,4 +64,6 @@ def _move(
         LOG.info("%s: %d results, %d files %s, %s", there.place, moved.results, moved.files, did, human(moved.bytes))
     if as_json:
         counts = {"results": moved.results, "files": moved.files, "bytes": moved.bytes}
-        click.echo(json.dumps({"workspace": str(workspace.root), "place": str(there.place), **counts}, ensure_ascii=False))
+        click.echo(
+            json.dumps({"workspace": str(workspace.root), "place": str(there.place), **counts}, ensure_ascii=False)
+        )

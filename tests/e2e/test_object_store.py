@@ -35,7 +35,10 @@ def test_from_inputs_in_a_store_to_exports_in_it(s3, project, tmp_path):  # noqa
     # a console of such a store makes folders as empty objects whose names end with a slash
     urllib.request.urlopen(urllib.request.Request(f"{s3.url}/{BUCKET}/in/beir/qrels/", b"", method="PUT")).close()
 
-    done = hardrock("export", "--workspace", "ws", "--out", "s3://bucket/out", cwd=tmp_path)
+    done = hardrock("export", "--workspace", "ws", "--out", "s3://bucket/out", "--verify", "--json", cwd=tmp_path)
+    said = json.loads(done.stdout)
+    assert all(one["ran"] for one in said["stages"])
+    assert set(said["delivered"]) == set(said["verified"]) == {"st_triplet", "st_ntuple", "flagembedding"}
     assert "s3://bucket/in/beir: 5 of 5 objects to fetch" in done.stderr
     assert results(tmp_path / "ws") == results(project / "ws")
     assert "s3://" not in json.dumps(json.loads((tmp_path / "ws/ingest/manifest.json").read_bytes())["identity"])

@@ -58,9 +58,14 @@ def test_every_result_is_there_and_nothing_half_done(project):
 
 def test_a_second_run_does_no_work(project):
     before = runs(project / "ws")
-    done = hardrock("run", "--workspace", "ws", cwd=project)
+    done = hardrock("run", "--workspace", "ws", "--json", cwd=project)
     assert "all fresh, nothing to do" in done.stderr
     assert runs(project / "ws") == before
+    said = json.loads(done.stdout)
+    assert {one["name"] for one in said["stages"]} == RESULTS
+    assert not any(one["ran"] for one in said["stages"])
+    mined = next(one for one in said["stages"] if one["name"] == "round-00/mine")
+    assert mined["tables"]["candidates"] == table(project / "ws", "round-00/mine/candidates").num_rows
     states = json.loads(hardrock("status", "--json", "--workspace", "ws", cwd=project).stdout)
     assert {s["stage"] for s in states} == RESULTS
     assert all(s["fresh"] for s in states)

@@ -15,6 +15,7 @@ from pipeline.objects import Objects, Place
 from pipeline.remote import pull, push
 from pipeline.store import Workspace
 from stages.errors import ArtefactError
+from stages.indexes.exact import Exact
 from stages.spec import Part, Shard
 from tests.pipeline.test_store import complete, identity
 
@@ -54,6 +55,13 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", ["Flat", "HNSW8"])
 def test_a_sound_index_passes(tmp_path: Path, kind: str) -> None:
     (tmp_path / "corpus.faiss").write_bytes(index(kind))
+    refuse_hostile(tmp_path / "corpus.faiss", "elsewhere")
+
+
+def test_the_exact_index_holds_vectors_and_nothing_else(tmp_path: Path) -> None:
+    index = Exact()
+    built = index.build([VECTORS], *VECTORS.shape)
+    index.save(built, tmp_path / "corpus.faiss")
     refuse_hostile(tmp_path / "corpus.faiss", "elsewhere")
 
 

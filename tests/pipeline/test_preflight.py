@@ -77,6 +77,10 @@ def test_init_leaves_what_is_there(tmp_path: Path) -> None:
     again = hardrock("init", "--from", str(FIXTURES / "kitchen"), cwd=tmp_path)
     assert again.returncode == 2
     assert (tmp_path / "hardrock.toml").read_bytes() == before
+    said = json.loads(
+        hardrock("init", "--from", str(FIXTURES / "kitchen"), "--to", "b.toml", "--json", cwd=tmp_path).stdout
+    )
+    assert (said["format"], said["wrote"]) == ("beir", "b.toml")
 
 
 def checked(folder: Path, tmp_path: Path, *lines: str) -> dict[str, preflight.Finding]:
