@@ -181,32 +181,25 @@ def svg(icons: Mapping[str, Any], name: Any, package: Package) -> str:
 
     Raises InputError where there is none of that name.
     """
-    aliases, change = icons.get("aliases", {}), ""
-    sizes = {side: icons.get(side, 16) for side in ("width", "height")}
+    aliases, across, down, turns = icons.get("aliases", {}), 1, 1, 0
     for _ in range(6):  # as deep as the format allows
         if name in icons["icons"] or name not in aliases:
             break
         alias = aliases[name]
-        turns = int(alias.get("rotate", 0)) % 4
-        change = f"{f'rotate({90 * turns})' if turns else ''}{_flips(alias)}{change}"
+        across, down = (-one if alias.get(key) else one for one, key in ((across, "hFlip"), (down, "vFlip")))
+        turns += int(alias.get("rotate", 0))
         name = alias["parent"]
     icon = icons["icons"].get(name)
     if icon is None:
         raise _odd(package, f"no icon {shown(name)}")
-    width, height = (float(icon.get(side, sizes[side])) for side in ("width", "height"))
-    side, left, top = max(width, height), float(icon.get("left", 0)), float(icon.get("top", 0))
-    body = (
-        f'<g transform="translate({left + width / 2} {top + height / 2})"><g transform="{change}"><g transform="translate({-left - width / 2} {-top - height / 2})">{icon["body"]}</g></g></g>'
-        if change
-        else icon["body"]
-    )
-    box = f"{left + (width - side) / 2} {top + (height - side) / 2} {side} {side}"
+    width, height = (float(icon.get(key, icons.get(key, 16))) for key in ("width", "height"))
+    side, x, y = max(width, height), float(icon.get("left", 0)) + width / 2, float(icon.get("top", 0)) + height / 2
+    body = icon["body"]
+    if (across, down, turns % 4) != (1, 1, 0):  # flipped and then turned, about the middle
+        change = f"translate({x} {y}) rotate({turns % 4 * 90}) scale({across} {down}) translate({-x} {-y})"
+        body = f'<g transform="{change}">{body}</g>'
+    box = f"{x - side / 2} {y - side / 2} {side} {side}"
     return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{box}">{body}</svg>'
-
-
-def _flips(alias: Mapping[str, Any]) -> str:
-    across, down = (-1 if alias.get(key) else 1 for key in ("hFlip", "vFlip"))
-    return f"scale({across} {down})" if (across, down) != (1, 1) else ""
 
 
 def _files(name: str) -> tuple[str, ...]:
