@@ -382,7 +382,7 @@ def simclr(
     def trained(sources: Mapping[str, Any], negatives: int, steps: int, round: int) -> dict[str, Any]:
         config = train.TrainConfig(
             encoder=encoder, loss=NtXent(temperature=0.2), projection=train.Projection(dimensions=64),
-            augmentations=(Simclr(size=asked.size, crop=0.5, strength=1.0),), batch_size=asked.batch, max_steps=steps,
+            augmentations=(Simclr(size=asked.size, crop=0.5, strength=0.5),), precision=asked.precision, batch_size=asked.batch, max_steps=steps,
             epochs=1_000, learning_rate=asked.rate, negatives=negatives, seed=seed, checkpoint_steps=0,
         )  # fmt: skip
         made = stage(train, config, sources, folder, round)
@@ -434,6 +434,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--negatives", type=int, default=1)
     parser.add_argument("--size", type=int, default=32, help="side of a picture for simclr")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of simclr's training")
     parser.add_argument("--pixels", type=int, default=128, help="side of a picture for clip")
     parser.add_argument("--dropout", type=float, default=0.3, help="in the projections of clip")
     parser.add_argument("--artists", type=Path, help="folder of npm packages: four artists in place of OpenMoji")
