@@ -160,17 +160,19 @@ class EmojiArtists(Captioned):
     def _emoji(self) -> dict[str, Emoji]:
         """The emoji that are asked for, by code points. Components, such as a skin tone alone, are none."""
         package = self._packages[-1]
-        rows, messages = (package.json(name) for name in _NAMES)
+        rows: Any
+        messages: Any
+        rows, messages = (package.json(name) for name in _NAMES)  # of any shape: what does not fit is said below
         try:
             key, kind = ("message", "group") if self.classes == "group" else ("key", "subgroup")
-            labels: dict[Any, str] = {one["order"]: one[key] for one in messages[f"{kind}s"]}  # type: ignore[call-overload]
+            labels: dict[Any, str] = {one["order"]: one[key] for one in messages[f"{kind}s"]}
             return {
                 plain(one["hexcode"]): Emoji(
                     plain(one["hexcode"]), one["label"], tuple(row.get("tags", ())), labels.get(row[kind])
                 )
                 for row in rows
-                if row.get("group") is not None  # type: ignore[union-attr]
-                for one in (row, *(row.get("skins", ()) if self.tones else ()))  # type: ignore[union-attr]
+                if row.get("group") is not None
+                for one in (row, *(row.get("skins", ()) if self.tones else ()))
             }
         except (KeyError, TypeError, AttributeError) as error:
             raise _odd(package, f"{type(error).__name__}: {error}") from None
