@@ -164,7 +164,8 @@ def _broken(data: bytes, error: Exception) -> Wrong:
             f"not a picture of {', '.join(FORMATS)}: it begins with {shown(data[:8])}", "save it as PNG or JPEG"
         )
     says = shown(str(error) or type(error).__name__)
-    if any(word in says.lower() for word in _TRUNCATED):
+    short = data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little")  # WebP says how long it is
+    if short or any(word in says.lower() for word in _TRUNCATED):
         return Wrong(f"the picture is cut off: {says}", "fetch it again, or take the row out")
     return Wrong(f"the picture is damaged: {says}", "fetch it again, or take the row out")
 

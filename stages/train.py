@@ -105,6 +105,11 @@ class TrainConfig(Settings):
         gt=0,
         description="at its highest, after warm-up; transformers want 1e-5 to 5e-5, static embeddings 1e-2 to 2e-1",
     )
+    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="of parts of the model, as shares of `learning_rate`, by a regular expression found in the names of their "
+        'parameters: {"_tower" = 0.03} lets pretrained towers learn slower than new projections',
+    )
     warmup_ratio: float = Field(
         0.1, ge=0, le=1, description="share of the steps in which the learning rate rises from 0"
     )
@@ -311,6 +316,7 @@ def _fit(config: TrainConfig, inputs: Inputs, context: Context, work: _Work) -> 
     if config.lora:
         lora = config.lora
         model.adapt(module, lora.rank, lora.alpha, lora.dropout, lora.target_modules)
+    model.refuse_unnamed(module, config.learning_rates)
     collator = _collator(config, inputs, context, work, _Model(encoder, module, bf16))
     objective = config.loss
     if config.projection:
@@ -420,6 +426,7 @@ def _schedule(config: TrainConfig, place: Place, bf16: bool, device: str) -> Sch
         device=device,
         evaluate_steps=stopping.evaluate_steps if stopping else 0,
         patience=stopping.patience if stopping else 0,
+        learning_rates={part: share * config.learning_rate for part, share in config.learning_rates.items()},
         **{
             name: getattr(config, name)
             for name in (

@@ -15,9 +15,12 @@ _INSTALL = "pip install resvg-py==0.5.0"
 _SVG_BYTES = 4 << 20
 
 
-def drawing(path: Path, size: int) -> Picture:
-    """A picture that is rendered when it is asked for, by whichever process: a square of `size` pixels, on white."""
-    return Picture(partial(_rendered, path, size), path.name)
+def drawing(source: Path | str, size: int, name: str) -> Picture:
+    """A picture that is rendered when it is asked for, by whichever process: a square of `size` pixels, on white.
+
+    The source is a file or SVG itself.
+    """
+    return Picture(partial(_rendered, source, size), name)
 
 
 def check_renderer() -> None:
@@ -26,14 +29,14 @@ def check_renderer() -> None:
         raise ResourceError("the package resvg-py is not installed, which renders SVG", try_=_INSTALL)
 
 
-def _rendered(path: Path, size: int, most: int) -> bytes:
+def _rendered(source: Path | str, size: int, most: int) -> bytes:
     from PIL import Image
     from resvg_py import svg_to_bytes
 
-    if path.stat().st_size > _SVG_BYTES:
+    if (len(source) if isinstance(source, str) else source.stat().st_size) > _SVG_BYTES:
         raise OSError(f"more than {_SVG_BYTES:,} bytes of SVG")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = source if isinstance(source, str) else source.read_text(encoding="utf-8")
         found = svg_to_bytes(svg_string=text, width=size, background="#ffffff", skip_system_fonts=True)
         with Image.open(io.BytesIO(found)) as image:
             if image.height > size:  # a high one is scaled by its height

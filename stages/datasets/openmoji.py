@@ -63,7 +63,7 @@ class Openmoji(Captioned):
     def shown(self) -> Iterator[Shown | Fault | Note]:
         check_renderer()
         for number, one in enumerate(self._named, 1):
-            picture = drawing(self._folder / f"{one.code}.svg", self.size)
+            picture = drawing(self._folder / f"{one.code}.svg", self.size, f"{one.code}.svg")
             yield Shown(f"{one.code}.svg", number, one.code, picture, one.captions, one.concept, one.label)
         yield Note(f"{len(self._drawings) - len(self._named):,} drawings have no name in Unicode: left out")
 

@@ -93,7 +93,7 @@ class Towers(InputModule):  # type: ignore[misc]  # the library has no types
     """
 
     config_file_name = CONFIG
-    config_keys = ["vision", "size", "text_config", "dimensions", "projection", "freeze", "max_seq_length"]
+    config_keys = ["vision", "size", "text_config", "dimensions", "projection", "dropout", "freeze", "max_seq_length"]
     save_in_root = True
 
     def __init__(
@@ -106,19 +106,21 @@ class Towers(InputModule):  # type: ignore[misc]  # the library has no types
         projection: str,
         freeze: Sequence[str],
         max_seq_length: int | None,
+        dropout: float = 0.0,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__()
         self.vision, self.size, self.dimensions, self.projection = vision, size, dimensions, projection
+        self.dropout = dropout
         self.freeze, self.text_config = list(freeze), text_config
         self.max_seq_length, self.tokenizer = max_seq_length, tokenizer
         self.vision_tower = VISION[vision]()
-        self.vision_head = _head(FEATURES[vision], dimensions, projection)
+        self.vision_head = _head(FEATURES[vision], dimensions, projection, dropout)
         if text_config is not None:
             known = {key: value for key, value in text_config.items() if key != "model_type"}
             config = AutoConfig.for_model(text_config["model_type"], **known)
             self.text_tower = AutoModel.from_config(config, dtype=torch.float32)
-            self.text_head = _head(config.hidden_size, dimensions, projection)
+            self.text_head = _head(config.hidden_size, dimensions, projection, dropout)
         for name in self.freeze:
             self._part(name).requires_grad_(False)
         self.train(self.training)
@@ -188,15 +190,23 @@ class Towers(InputModule):  # type: ignore[misc]  # the library has no types
         return towers
 
 
-def _head(features: int, dimensions: int | None, projection: str) -> nn.Module:
+def _head(features: int, dimensions: int | None, projection: str, dropout: float) -> nn.Module:
     """From a tower's features to the shared space."""
     if dimensions is None:
         return nn.Identity()
     if projection == "linear":
-        return nn.Linear(features, dimensions, bias=False)
-    return nn.Sequential(
-        nn.LayerNorm(features), nn.Linear(features, 2 * dimensions), nn.GELU(), nn.Linear(2 * dimensions, dimensions)
-    )
+        layers: list[nn.Module] = [nn.Linear(features, dimensions, bias=False)]
+        return nn.Sequential(nn.Dropout(dropout), *layers) if dropout else layers[0]
+    layers = [
+        nn.LayerNorm(features),
+        nn.Linear(features, 2 * dimensions),
+        nn.GELU(),
+        nn.Linear(2 * dimensions, dimensions),
+    ]
+    if dropout:
+        layers.insert(3, nn.Dropout(dropout))
+        layers.insert(1, nn.Dropout(dropout))
+    return nn.Sequential(*layers)
 
 
 def _tensor(picture: Any, size: int) -> Tensor:

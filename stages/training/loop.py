@@ -8,8 +8,8 @@ whole before they are used.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,8 @@ class Schedule:
     """Steps from one measurement on dev to the next; 0 measures nothing."""
     patience: int
     workers: int = 0
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    """Of parameters whose names a regular expression is found in."""
 
 
 class _Watcher(TrainerCallback):  # type: ignore[misc]
@@ -271,6 +273,7 @@ def _arguments(schedule: Schedule, folder: Path, saves: bool) -> SentenceTransfo
         adam_epsilon=1e-8,
         max_grad_norm=1.0,
         learning_rate=schedule.learning_rate,
+        learning_rate_mapping=dict(schedule.learning_rates),
         lr_scheduler_type="linear",
         warmup_steps=schedule.warmup_steps,
         weight_decay=schedule.weight_decay,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,23 @@ def save(module: SentenceTransformer, card: str, path: Path) -> None:
     with _quiet():
         module.save_pretrained(str(path), create_model_card=False, safe_serialization=True)
     (path / "README.md").write_text(card, encoding="utf-8")
+
+
+def refuse_unnamed(module: nn.Module, patterns: Iterable[str]) -> None:
+    """Raises ConfigError for a pattern that is no regular expression or is found in no name of a parameter that is trained."""
+    names = [name for name, value in module.named_parameters() if value.requires_grad]
+    for pattern in patterns:
+        try:
+            found = any(re.search(pattern, name) for name in names)
+        except re.error as error:
+            raise ConfigError(
+                "no regular expression", where="train.learning_rates", got=f"{pattern!r}: {error}"
+            ) from None
+        if not found:
+            raise ConfigError(
+                "no parameter that is trained has such a name", where="train.learning_rates", got=repr(pattern),
+                try_=f"a part of a name, such as {names[0]!r}" if names else "a model with something to train",
+            )  # fmt: skip
 
 
 def rows_of_a_pass(

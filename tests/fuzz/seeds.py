@@ -15,6 +15,7 @@ from tests.fuzz.mutations import Files
 from tests.pictures import JPEG, png
 from tests.stages.data import CORPUS, QUERIES, TRAIN, jsonl
 from tests.stages.datasets import test_corpus, test_examples, test_icd10cm
+from tests.stages.datasets import test_emoji_artists as artists
 from tests.stages.datasets import test_picture_files as picture_files
 from tests.stages.datasets import test_repositories as repositories
 from tests.stages.datasets.test_examples import BREAD, DOCS, IDS, PASSAGES, QUESTION, SOUP
@@ -81,6 +82,13 @@ RLHN = {
     "negative_passages": [{"docid": "b", "title": "", "text": "stone"}],
     "subset": "fever",
 }
+
+ICONS = {f"package/{name}": content for name, content in artists.package(
+    "@iconify-json/noto", {"icons.json": artists.icons(artists.RED), "chars.json": artists.CODES}).items()}  # fmt: skip
+NAMES = {f"package/{name}": content for name, content in artists.package(
+    "emojibase-data", {"en/data.json": artists.NAMES, "en/messages.json": artists.MESSAGES}).items()}  # fmt: skip
+NPM = {f"{folder}/{name.removeprefix('package/')}": content for folder, files in (("noto", ICONS), ("names", NAMES))
+       for name, content in files.items()}  # fmt: skip
 
 SEEDS: dict[str, list[Seed]] = {
     "beir": [
@@ -170,6 +178,11 @@ SEEDS: dict[str, list[Seed]] = {
     "openmoji": [
         ({"openmoji/svg/1F600.svg": SVG % 10, "openmoji/svg/1F6B4-200D-2642-FE0F.svg": SVG % 20, "data/emoji.json": json.dumps(EMOJI).encode()}, {"direction": "both"}),
         ({"openmoji/svg/1F600.svg": SVG % 5, "openmoji/svg/E000.svg": SVG % 5, "data/emoji.json": json.dumps(EMOJI).encode()}, {"direction": "classes"}),
+    ],
+    "emoji_artists": [
+        (NPM, {"artists": ["noto"], "direction": "both"}),
+        (NPM, {"artists": ["noto"], "direction": "classes", "tones": True, "tags": True}),
+        ({"noto.tgz": tar([ICONS], "w:gz"), "emojibase-data.tgz": tar([NAMES], "w:gz")}, {"artists": ["noto"], "direction": "views"}),
     ],
 }  # fmt: skip
 

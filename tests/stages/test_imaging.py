@@ -30,6 +30,14 @@ def test_what_is_wrong_is_said_with_what_to_do(name: str) -> None:
     assert found.mend
 
 
+def test_half_a_webp_is_said_to_be_cut_off() -> None:
+    data = packed(noise(1, 64, 64), "WEBP")
+    for end in (len(data) // 2, len(data) - 40):
+        found = prove(data[:end], LIMITS)
+        assert isinstance(found, Wrong)
+        assert "cut off" in found.reason
+
+
 def test_every_cut_of_a_picture_is_found() -> None:
     for data in (JPEG, PNG):
         for end in range(1, len(data) - 2, 97):

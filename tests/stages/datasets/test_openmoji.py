@@ -70,14 +70,14 @@ def test_all_named_drawings_are_there_with_concept_and_class(emoji: list[Shown])
 def test_a_drawing_becomes_a_square_on_white(tmp_path: Path) -> None:
     high = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 10 20'><rect width='10' height='20' fill='#123456'/></svg>"
     (tmp_path / "high.svg").write_text(high)
-    content = drawing(tmp_path / "high.svg", 32).content
+    content = drawing(tmp_path / "high.svg", 32, "high.svg").content
     assert callable(content)
     pixels = np.asarray(Image.open(io.BytesIO(content(1 << 20))))
     assert pixels.shape == (32, 32, 3)
     assert (pixels[:, 9:23] == (0x12, 0x34, 0x56)).all()
     assert (pixels[:, [0, 6, 25, 31]] == 255).all()
     (tmp_path / "bad.svg").write_text("<svg")
-    content = drawing(tmp_path / "bad.svg", 32).content
+    content = drawing(tmp_path / "bad.svg", 32, "bad.svg").content
     found = prove(content, Limits(1 << 20, 10**6))
     assert isinstance(found, Wrong)
     assert "SVG that cannot be rendered" in found.reason

@@ -85,8 +85,10 @@ def test_the_square_is_scaled_by_the_longer_side_and_centred_on_white() -> None:
         (TwoTower(**SMALL), 16),
         (TwoTower(size=32, text=None, dimensions=None), 256),
         (TwoTower(vision="efficientnet_lite0", text=BERT_TINY, freeze=("vision", "text"), **SMALL), 16),
+        (TwoTower(dropout=0.5, **SMALL), 16),
+        (TwoTower(dropout=0.5, projection="linear", **SMALL), 16),
     ],
-    ids=["lite0", "small", "vision alone", "frozen"],
+    ids=["lite0", "small", "vision alone", "frozen", "dropout", "dropout, linear"],
 )
 def test_a_saved_model_gives_what_it_gave(encoder: Any, dimensions: int, tmp_path: Path) -> None:
     loaded = encoder.load("cpu", "fp32")
@@ -151,6 +153,15 @@ def test_text_and_pictures_train_towards_each_other_and_what_is_frozen_stays(tmp
     free = {name for name, p in again.named_parameters() if p.requires_grad}
     assert free
     assert all("_head" in name for name in free)
+
+
+def test_projections_drop_out_while_training_alone() -> None:
+    module = TwoTower(vision="efficientnet_lite0", text=None, freeze=("vision",), dropout=0.5, size=32).module("cpu")
+    inputs = module.preprocess([blob((200, 30, 40))])
+    one, two = (module.train()(dict(inputs))["sentence_embedding"] for _ in range(2))
+    assert not torch.allclose(one, two)
+    three, four = (module.eval()(dict(inputs))["sentence_embedding"] for _ in range(2))
+    assert torch.equal(three, four)
 
 
 def test_pictures_of_all_kinds_give_the_same_pixels() -> None:

@@ -365,3 +365,32 @@ def test_a_loss_that_is_no_number_is_named_by_its_step(
     with pytest.raises(ConfigError) as caught:
         support.run(train, config, world(), tmp_path)
     assert caught.value.where == "training step 3"
+
+
+def test_parts_of_the_model_learn_at_rates_of_their_own(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """AdamW's first step moves a weight by its learning rate, whatever the gradient."""
+    moved: dict[str, float] = {}
+
+    def before(self: Any, args: Any, state: Any, control: Any, **of: Any) -> None:
+        self.was = {name: p.detach().clone() for name, p in of["model"].named_parameters()}
+
+    def after(self: Any, args: Any, state: Any, control: Any, **of: Any) -> None:
+        moved.update(
+            {name: float((p.detach() - self.was[name]).abs().max()) for name, p in of["model"].named_parameters()}
+        )
+
+    monkeypatch.setattr(loop._Watcher, "on_pre_optimizer_step", before, raising=False)
+    monkeypatch.setattr(loop._Watcher, "on_optimizer_step", after, raising=False)
+    fields = {"learning_rate": 1e-3, "warmup_ratio": 0.0, "learning_rates": {"embeddings": 0.1}, "max_steps": 1}
+    support.run(train, small(encoder, **fields), world(), tmp_path)
+    slow = {name for name in moved if "embeddings" in name}
+    assert max(moved[name] for name in slow) == pytest.approx(1e-4, rel=0.02)
+    assert max(value for name, value in moved.items() if name not in slow) == pytest.approx(1e-3, rel=0.02)
+
+
+@pytest.mark.parametrize(("pattern", "says"), [("no such part", "no parameter"), ("(", "no regular expression")])
+def test_a_rate_of_a_part_that_is_not_there_is_refused(encoder: Encoder, tmp_path: Path, pattern: str, says: str):
+    with pytest.raises(ConfigError, match=says):
+        support.run(train, small(encoder, learning_rates={pattern: 0.5}), world(), tmp_path)
