@@ -145,11 +145,6 @@ def check_signals(bench: Bench, number: signal.Signals, count: int) -> None:
     told(f"{number.name} to {sum(found.values())} whole runs of {length:.1f} s in {runs} workspaces: {where}", begun)
 
 
-@pytest.mark.slow
-def test_a_sample_of_whole_runs_is_killed(whole):
-    check_signals(whole, signal.SIGKILL, 2)
-
-
 @pytest.mark.faults
 @pytest.mark.parametrize(("number", "count"), [(signal.SIGKILL, 100), (signal.SIGTERM, 20), (signal.SIGINT, 20)])
 def test_whole_runs_are_stopped_at_random_times(whole, number, count):
