@@ -14,6 +14,7 @@ from pipeline import initial
 from stages import ingest
 from stages.datasets import _emoji_packages, emoji_artists
 from stages.datasets._captioned import Shown
+from stages.datasets._npm import FILE_BYTES
 from stages.datasets.emoji_artists import EmojiArtists
 from stages.errors import InputError, ResourceError
 from stages.records import Note
@@ -185,6 +186,16 @@ def test_a_damaged_package_is_named(folder: Path) -> None:
     packed(folder, package("@iconify-json/noto", {"icons.json": icons(RED), "chars.json": {NERD: "nobody"}}))
     with pytest.raises(InputError, match="not laid out as expected"):
         list(two(folder).shown())
+
+
+def test_a_bomb_of_a_package_is_refused(folder: Path) -> None:
+    """A few kilobytes that would unpack to more than a file may have."""
+    bomb = artist("noto", RED) | {"icons.json": b" " * (FILE_BYTES + 1)}
+    packed(folder, bomb)
+    assert (folder / "iconify-json-noto.tgz").stat().st_size < 1 << 20
+    with pytest.raises(InputError, match=r"icons\.json of an npm package cannot be read") as caught:
+        list(two(folder).shown())
+    assert "more than 67,108,864 bytes" in str(caught.value)
 
 
 def test_ingest_makes_the_drawings_of_other_artists_known_positives(folder: Path, tmp_path: Path) -> None:
