@@ -116,7 +116,7 @@ OPENS = {
     "PIL": {"stages/imaging.py", "stages/datasets/_drawings.py", "stages/augmentations/simclr.py", "stages/augmenting.py",
             "stages/encoders/_seeing.py", "stages/encoders/_towers.py"},
     "pickle": {"stages/encoders/_efficientnet.py"},  # for the name of the error with which torch refuses code
-    "tarfile": {"stages/datasets/webdataset.py", "stages/exporters/webdataset.py", "stages/datasets/_npm.py"},
+    "tarfile": {"stages/datasets/_tar_samples.py", "stages/datasets/_npm.py", "stages/exporters/webdataset.py"},
 }  # fmt: skip
 """Who may open pictures and archives. Bytes from outside are decoded in `stages.imaging` alone, whose tests have the bombs."""
 
