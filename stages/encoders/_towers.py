@@ -195,9 +195,9 @@ def _head(features: int, dimensions: int | None, projection: str, dropout: float
     if dimensions is None:
         return nn.Identity()
     if projection == "linear":
-        layers: list[nn.Module] = [nn.Linear(features, dimensions, bias=False)]
-        return nn.Sequential(nn.Dropout(dropout), *layers) if dropout else layers[0]
-    layers = [
+        linear = nn.Linear(features, dimensions, bias=False)
+        return nn.Sequential(nn.Dropout(dropout), linear) if dropout else linear
+    layers: list[nn.Module] = [
         nn.LayerNorm(features),
         nn.Linear(features, 2 * dimensions),
         nn.GELU(),

@@ -48,8 +48,7 @@ class TwoTower(Member):
         0.0,
         ge=0,
         lt=1,
-        description="Share of a projection's inputs that is dropped while training. With frozen towers 0.3 helps: few pictures are soon "
-        "known by heart.",
+        description="Share of a projection's inputs that is dropped while training; few pictures are soon known by heart.",
     )
     max_tokens: int = Field(32, ge=2, le=512, description="Tokens after which a text is cut, special ones included.")
     seed: int = Field(0, ge=0, lt=2**63, description="Of the weights that are not pretrained.")

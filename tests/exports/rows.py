@@ -77,7 +77,7 @@ def pixels(image):
 
 
 def open_clip_data():
-    """The module of its data sets. Of torchvision, whose compiled operators want CUDA, it needs none; their names have to be there."""
+    """The module of its data sets. Of the compiled operators of torchvision it calls none; their names have to be there."""
     import torch
 
     operators = torch.library.Library("torchvision", "DEF")
