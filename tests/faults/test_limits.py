@@ -108,10 +108,10 @@ def _faiss(path: Path) -> None:
 
 
 def _exact(path: Path) -> None:
-    from stages.indexes._join import Join
     from stages.indexes.exact import Exact
 
-    Exact().save(Join(np.eye(300, dtype=np.float32), "fp32", "cpu", 64), path)
+    index = Exact(kernel="fp32", device="cpu")
+    index.save(index.build([np.eye(300, dtype=np.float32)], 300, 300), path)
 
 
 def _safetensors(path: Path) -> None:
