@@ -25,7 +25,7 @@ def collection(folder: Path, rows: list[int] | None = None, **given: Any) -> Col
         given.get("corpus") or corpus(DOCUMENTS),
         given.get("queries") or queries(QUERIES),
         np.array(range(len(QUERIES)) if rows is None else rows, dtype=np.int64),
-        TestContext(scratch=folder),
+        TestContext(scratch=folder, device=given.get("device", "cpu")),
     )
 
 
