@@ -25,7 +25,7 @@ from stages.errors import ConfigError, YieldError
 from stages.export import TEXT_TARGETS
 from stages.indexes.exact import Exact
 from stages.search import certified_search, vector_blocks
-from stages.text import join_title
+from stages.text import join_title, template_of
 
 SAMPLE = 512
 """Texts that are encoded."""
@@ -211,8 +211,9 @@ def measure(made: Runner) -> Cell:
     node = Node("embed", 0)
     inputs, config = made.inputs(node), cast(embed.EmbedConfig, made.configuration.stages["embed"])
     loaded = config.encoder.load(made.device, encoding.resolve(config.precision, made.device))
+    template, pairs = template_of(inputs["corpus"].schema), _first(inputs["corpus"], ["title", "text"])
     texts = {
-        "corpus": [join_title(*row) for row in _first(inputs["corpus"], ["title", "text"])],
+        "corpus": [join_title(title, text, template) for title, text in pairs],
         "queries": [text for (text,) in _first(inputs["queries"], ["text"])],
     }
     if not texts["corpus"] or not texts["queries"]:

@@ -28,9 +28,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline.macros import MACROS
-from pipeline.views import VIEWS
+from pipeline.views import VIEWS, join_macro
 from stages.errors import ArtefactError, ConfigError, StorageError
 from stages.schemas import TABLES
+from stages.text import template_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -117,6 +118,8 @@ def _statements(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
         if entry.files:
             parts.setdefault(MERGED.get(entry.table, entry.table), []).append(entry)
+    for entry in parts.get("corpus", ()):
+        yield join_macro(_template(entry))
     present = {RAW_NAMES.get(table, table) for table in parts}
     for table, stored in parts.items():
         name = _name(RAW_NAMES.get(table, table))
@@ -128,6 +131,17 @@ def _statements(entries: Sequence[Entry]) -> Iterator[str]:
             kind, table = ("MACRO", "TABLE ") if view.is_macro else ("VIEW", "")
             yield f"CREATE {kind} {view.name} AS {table}{view.sql}"
             yield f"COMMENT ON {kind}{' TABLE' if view.is_macro else ''} {view.name.partition('(')[0]} IS {_literal(view.says)}"
+
+
+def _template(corpus: Entry) -> str:
+    """How titles and texts are joined. Raises ArtefactError for a file that is not Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return template_of(pq.read_schema(corpus.files[0]))
+    except (pa.ArrowException, OSError) as error:
+        raise ArtefactError("the catalog cannot be built", where=str(corpus.files[0]), got=_first_line(error)) from None
 
 
 def _scan(entry: Entry) -> str:

@@ -24,7 +24,7 @@ from stages import embed, encoding, ingest
 from stages.errors import HardrockError
 from stages.export import TEXT_TARGETS
 from stages.spec import WHOLE, Bar
-from stages.text import join_title
+from stages.text import joined
 
 _TRIES = 3  # of a measurement; the quickest counts, for what others do on the machine only adds
 SAMPLE = 256  # texts of each table that the probe encodes
@@ -130,7 +130,7 @@ def _take_sample(data: Data, name: str, table: pa.Table) -> None:
     table = table.filter(there.is_null())
     texts = table.column("text").to_pylist()
     if name == "corpus":
-        texts = [join_title(title, text) for title, text in zip(table.column("title").to_pylist(), texts, strict=True)]
+        texts = joined(table)
     data.characters[name] = data.characters.get(name, 0) + sum(map(len, texts))
     keys = table.column("text_hash").to_numpy().view(np.uint64)
     kept = np.argsort(keys, kind="stable")[:SAMPLE]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stages.text import pieces
+
 
 @dataclass(frozen=True)
 class View:
@@ -19,10 +21,26 @@ class View:
         return self.name.endswith(")")
 
 
+def join_macro(template: str) -> str:
+    """SQL of a scalar macro for what is encoded of a document, as `stages.text.join_title` says."""
+
+    def shows(value: str) -> str:
+        return rf"coalesce(regexp_matches({value}, '[^\s\p{{Z}}\x0b\x1c-\x1f\x{{85}}]'), false)"  # any but white space
+
+    parameters = {"title": ["title"], "text": ["body"], None: []}
+    parts = []
+    for literal, name in pieces(template):
+        parts += ["'" + literal.replace("'", "''") + "'"] * bool(literal) + parameters[name]
+    both = " || ".join(parts)
+    return (
+        f"CREATE MACRO encoded(title, body) AS CASE WHEN NOT {shows('title')} THEN body "
+        f"WHEN {shows(f'({both})')} THEN {both} ELSE title END"
+    )
+
+
 def encoded(alias: str) -> str:
-    """SQL for what is encoded of a document, as `stages.text.join_title` says. The pattern is any character but white space."""
-    title = rf"regexp_matches({alias}.title, '[^\s\p{{Z}}\x0b\x1c-\x1f\x{{85}}]')"
-    return f"CASE WHEN {title} THEN {alias}.title || ' ' || {alias}.text ELSE {alias}.text END"
+    """SQL for what is encoded of a document: the catalog has it as a macro, as its corpus is joined."""
+    return f"encoded({alias}.title, {alias}.text)"
 
 
 def shown(alias: str, *, title: bool = True) -> str:

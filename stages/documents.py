@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from stages.search import gather
 from stages.spec import Inputs
-from stages.text import join_title
+from stages.text import joined
 
 
 class StoredDocuments:
@@ -48,7 +48,7 @@ class StoredDocuments:
                 if done < len(rows):
                     batch = next(batches)
                     start, end = end, end + batch.num_rows
-                    texts = list(map(join_title, *(column.to_pylist() for column in batch.columns)))
+                    texts = joined(batch)
             yield pa.array(wanted, pa.large_string())
 
     def vectors(self, blocks: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

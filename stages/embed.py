@@ -27,7 +27,7 @@ from stages.registry import OneOf
 from stages.reuse import MADE_WITH, Earlier, earlier, keyed, keys
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
-from stages.text import join_title
+from stages.text import joined
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -211,7 +211,7 @@ class _Work:
         """Texts, what the earlier result has of them, and the tokens of the rest."""
         texts = rows.column("text").to_pylist()
         if self.table == "corpus":
-            made = _Made(rows, list(map(join_title, rows.column("title").to_pylist(), texts)), None)
+            made = _Made(rows, joined(rows), None)
         else:
             made = _Made(rows, texts, rows.column("prompt").to_pylist())
         made.fresh = np.arange(len(texts))

@@ -21,7 +21,7 @@ from stages.retrievers.bm25 import Bm25
 from stages.schemas import COMPARISONS, HITS
 from stages.scopes import Scopes
 from stages.spec import Context, Inputs, Part, Shard, Spec
-from stages.text import join_title
+from stages.text import joined
 from stages.trec import escaped, falling, run_lines
 
 _LISTED = 100
@@ -188,9 +188,7 @@ def _directions(scopes: Scopes, topics: Topics, values: Values) -> Iterator[tupl
 
 
 def _run_lexical(lexical: Lexical, inputs: Inputs, context: Context, topics: Topics, depth: int) -> Counted:
-    corpus = inputs["corpus"].read(["title", "text"])
-    texts = [join_title(*pair) for pair in zip(*(column.to_pylist() for column in corpus.columns), strict=True)]
-    index = lexical.build(texts)
+    index = lexical.build(joined(inputs["corpus"].read(["title", "text"])))
     queries = inputs["queries"].read(["text"]).column("text").take(topics.rows).to_pylist()
     rows = np.empty((len(queries), depth), dtype=np.int32)
     scores = np.empty((len(queries), depth))

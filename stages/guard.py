@@ -30,6 +30,7 @@ from stages.registry import OneOf
 from stages.schemas import COMPARISONS, GUARD_QUERIES
 from stages.settings import speed
 from stages.spec import Context, Inputs, Part, Shard, Spec
+from stages.text import template_of
 from stages.trec import falling
 
 _LEAKS = {
@@ -131,7 +132,8 @@ def _guard(
     def log(message: str) -> None:
         context.log(f"guard {name}: {message}")
 
-    collection, counters = read(config.collections[name], config.limit, config.id_bytes, log)
+    template = template_of(inputs["corpus"].schema)
+    collection, counters = read(config.collections[name], config.limit, config.id_bytes, template, log)
     refuse_kinds(config.encoder, collection.kinds)
     depth = min(config.depth, counters["documents"])
     truncated = loaded.counts["truncated"]

@@ -66,6 +66,7 @@ class Collection:
     kept: np.ndarray  # bool (n,), documents that are searched
     shown: np.ndarray  # bool (n,), documents that are pictures
     id_bytes: int
+    template: str  # how title and text become one text, as in the corpus that is trained on
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -99,7 +100,7 @@ class Collection:
         for number, document in enumerate(_intake(self.source, self.id_bytes, _silent).documents()):
             if number < len(self.kept) and self.kept[number]:
                 numbers.append(number)
-                text = join_title(document.title, document.text)
+                text = join_title(document.title, document.text, self.template)
                 texts.append(text if document.picture is None else document.picture.image)
             if len(texts) == rows:
                 yield np.array(numbers, dtype=np.int32), texts
@@ -115,7 +116,7 @@ class Collection:
 
 
 def read(
-    source: Guarded, limit: int | None, id_bytes: int, log: Callable[[str], None]
+    source: Guarded, limit: int | None, id_bytes: int, template: str, log: Callable[[str], None]
 ) -> tuple[Collection, dict[str, int]]:
     """A collection without the texts of its documents, and the counters of its rows.
 
@@ -129,7 +130,7 @@ def read(
     for number, document in enumerate(intake.documents()):
         intake.document_ids.set_last(number)
         shown.append(document.picture is not None)
-        text = join_title(document.title, document.text)
+        text = join_title(document.title, document.text, template)
         hashes.append(text_hash(text) if document.picture is None else document.picture.pixels)
         ids += [document.id] if limit is not None else []
     judged = _judgements(intake, source.split)
@@ -149,7 +150,7 @@ def read(
             log(f"{count:,} rows of {name.partition('.')[0]} are rejected")
     counters |= {"documents": int(kept.sum()), "queries": len(queries)}
     return Collection(
-        source, queries, np.array(hashes, dtype=np.int64), kept, np.array(shown, dtype=bool), id_bytes
+        source, queries, np.array(hashes, dtype=np.int64), kept, np.array(shown, dtype=bool), id_bytes, template
     ), counters
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from stages import labelling
 from stages.errors import InputError
@@ -26,7 +26,7 @@ from stages.registry import OneOf
 from stages.schemas import CORPUS, PICTURES, QRELS, QUERIES
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
-from stages.text import join_title, text_hash
+from stages.text import TITLE_FIRST, join_title, pieces, text_hash, with_template
 
 DOCUMENTS_A_QUERY = 10  # documents kept for each query of a limit
 _LISTED = 100  # ids of queries without positives in the facts
@@ -85,6 +85,11 @@ class PicturesConfig(Settings):
     )
 
 
+def _template(value: str) -> str:
+    pieces(value)
+    return value
+
+
 class IngestConfig(Settings):
     """What is read, and what happens to rows that cannot be used."""
 
@@ -101,6 +106,13 @@ class IngestConfig(Settings):
         ge=0,
         description="Number of judgements that may name a document or query that is not there. They are left out, listed in "
         "rejects and counted; one more fails, whatever on_bad_row is.",
+    )
+    title_join: Annotated[str, AfterValidator(_template)] = Field(
+        TITLE_FIRST,
+        description="How a document's title and its text become the one text that is encoded, mined, taught, trained on and "
+        "exported, guards included: {title} and {text} stand for them. A document without a title is its text alone. '{text}' leaves "
+        "titles out, but of documents that have nothing else. Formats that keep titles apart get them apart, and their trainers "
+        "join them in their own way. Another value embeds everything anew.",
     )
     limit: int | None = Field(
         None,
@@ -225,7 +237,7 @@ class _Reading:
 
     def __init__(self, config: IngestConfig, dataset: Dataset, log: Callable[[str], None]) -> None:
         self._chosen = None if config.limit is None else _select(config, dataset, config.limit)
-        self._part_rows = config.part_rows
+        self._part_rows, self._template = config.part_rows, config.title_join
         self._name = dataset.name
         self._attribution = getattr(dataset, "attribution", None)
         self._labels = _labels(config)
@@ -264,7 +276,8 @@ class _Reading:
 
     def _corpus(self) -> Iterator[pa.Table | None]:
         """The table in parts; None where only the table of pictures has enough rows for one."""
-        ids, rows, hashes = self.intake.document_ids, Buffer(CORPUS, self._part_rows), array("q")
+        schema = with_template(CORPUS, self._template)
+        ids, rows, hashes = self.intake.document_ids, Buffer(schema, self._part_rows), array("q")
         for document in self.intake.documents():
             if self._chosen and document.id not in self._chosen.documents:
                 self._counts["corpus.beyond_limit"] += 1
@@ -272,7 +285,7 @@ class _Reading:
             row = len(hashes)
             ids.set_last(row)
             title = None if document.title is None or is_blank(document.title) else document.title
-            picture, its_hash = self._encoded(document.picture, join_title(title, document.text))
+            picture, its_hash = self._encoded(document.picture, join_title(title, document.text, self._template))
             hashes.append(its_hash)
             values = (row, document.id, title, document.text, document.group, document.label, picture, its_hash)
             rows.add(*values, characters=len(document.text) + len(title or ""))

@@ -19,8 +19,8 @@ from stages.arrays import coded
 from stages.judging import KEPT, Candidates, spread
 from stages.schemas import PROMOTED
 from stages.spec import Source
-from stages.teaching import documents, take
-from stages.text import normalise
+from stages.teaching import take
+from stages.text import joined, normalise
 from stages.verdicts import Filter
 
 
@@ -80,7 +80,7 @@ def _repeats(query: np.ndarray, doc: np.ndarray, corpus: Source, held: pa.Table,
     place, pair = spread(start, np.searchsorted(owners, query, "right") - start)
     one, other = doc[pair], positives[place]
     rows = np.union1d(one, other)
-    texts = documents(take(corpus, ["title", "text"], rows)) if len(rows) else []
+    texts = joined(take(corpus, ["title", "text"], rows)) if len(rows) else []
     similar = shared(texts, np.searchsorted(rows, one), np.searchsorted(rows, other)) >= overlap
     return np.bincount(pair[similar], minlength=len(query)) > 0
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.spec import Bar, Context, Source
-from stages.text import join_title
+from stages.text import joined
 
 
 class Opened(Protocol):
@@ -73,8 +73,7 @@ class Collection:
     @cached_property
     def texts(self) -> list[str]:
         """What is encoded of each document."""
-        table = self.corpus.read(["title", "text"])
-        return [join_title(*pair) for pair in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+        return joined(self.corpus.read(["title", "text"]))
 
     @cached_property
     def doc_ids(self) -> pa.ChunkedArray:

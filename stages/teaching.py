@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.spec import Cache, Source
-from stages.text import join_title
+from stages.text import joined
 
 SCORED = pa.schema(
     [
@@ -44,7 +44,7 @@ class Pairs:
         query, query_place = np.unique(self.query_row, return_inverse=True)
         doc, doc_place = np.unique(self.doc_row, return_inverse=True)
         asked = take(self.queries, ["text"], query)["text"].to_pylist()
-        return Texts(asked, documents(take(self.corpus, ["title", "text"], doc)), query_place, doc_place)
+        return Texts(asked, joined(take(self.corpus, ["title", "text"], doc)), query_place, doc_place)
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,8 @@ class Texts:
 
 def _digests(texts: Sequence[str]) -> np.ndarray:
     """uint8 (n, 16)."""
-    joined = b"".join(hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts)
-    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 16)
-
-
-def documents(table: pa.Table) -> list[str]:
-    """What is read of each document: title and text."""
-    titles, texts = table["title"].to_pylist(), table["text"].to_pylist()
-    return [join_title(title, text) for title, text in zip(titles, texts, strict=True)]
+    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts)
+    return np.frombuffer(digests, dtype=np.uint8).reshape(-1, 16)
 
 
 def take(source: Source, columns: Sequence[str], rows: np.ndarray) -> pa.Table:

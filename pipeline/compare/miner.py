@@ -20,7 +20,7 @@ from pipeline.runner import Runner
 from pipeline.store import commit, commit_json
 from stages.errors import YieldError
 from stages.spec import Source
-from stages.text import join_title
+from stages.text import joined
 from stages.trec import escaped, run_lines
 
 DOCUMENTED = {
@@ -72,7 +72,7 @@ def _mine(inputs: Mapping[str, Source], model: Any, encoder: Any, negatives: int
     from sentence_transformers.util import mine_hard_negatives
 
     corpus = inputs["corpus"].read(["doc_id", "title", "text"])
-    texts = [join_title(*pair) for pair in zip(corpus["title"].to_pylist(), corpus["text"].to_pylist(), strict=True)]
+    texts = joined(corpus)
     queries = inputs["queries"].read(["query_id", "text"])
     asked = queries["text"].to_pylist()
     qrels = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"])

@@ -25,7 +25,7 @@ from stages.errors import ArtefactError, InputError, YieldError
 from stages.registry import Member
 from stages.schemas import TRIPLETS
 from stages.spec import Source
-from stages.text import join_title
+from stages.text import TITLE_FIRST, join_title, template_of
 
 BATCH = 2_048  # triplets whose texts are in memory at once
 ROW_GROUP_ROWS = 10_000  # so that the viewer of the Hugging Face Hub shows a page without reading much more
@@ -68,6 +68,7 @@ class Texts:
     docs: pa.Array
     query_pictures: pa.Array  # row in pictures, null for a text
     doc_pictures: pa.Array
+    template: str = TITLE_FIRST  # how title and text become one text
     attribution: str = ""  # whose pictures these are, where their licence asks to say it
     more: Mapping[str, Source] = field(default_factory=dict)  # pictures, and the tables that the target's `needs` names
 
@@ -87,7 +88,7 @@ class Texts:
             "doc_pictures": _whole(found, "picture"),
         }
         attribution = str(corpus.facts.get("attribution", ""))
-        return cls(**columns, attribution=attribution, more=more or {})
+        return cls(**columns, template=template_of(found.schema), attribution=attribution, more=more or {})
 
     def anchors(self, rows: np.ndarray, prompts: bool) -> pa.Array:
         """The text of each query row (n,), its own prompt in front where that is asked for. Raises InputError."""
@@ -115,10 +116,10 @@ class Texts:
         return _blocks(len(self.queries))
 
     def documents(self, rows: np.ndarray) -> pa.Array:
-        """The text of each document row (n,), its title in front where it has one. Raises InputError."""
+        """The text of each document row (n,), joined with its title where it has one. Raises InputError."""
         unique, back = _unique(rows, len(self.docs), "document")
         pairs = zip(self.titles.take(unique).to_pylist(), self.docs.take(unique).to_pylist(), strict=True)
-        ids, texts = self.doc_ids.take(unique), [join_title(title, text) for title, text in pairs]
+        ids, texts = self.doc_ids.take(unique), [join_title(title, text, self.template) for title, text in pairs]
         _refuse_blank("the text of a document", ids, texts)
         _refuse_nul("the text of a document", ids, texts)
         return pa.array(texts, pa.string()).take(back)

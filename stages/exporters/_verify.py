@@ -3,7 +3,8 @@
 A target's module has `LOADER`, the package that reads it, and its member has `load(folder)`, which gives each row of texts
 as that package sees it. What a row should hold follows from `ids.parquet`, and that is held against the triplets (see
 `_complete.py`). A target that has the whole corpus beside its rows has `beside(folder)`, which is compared as well. One that
-is not on a package index is read with `datasets`, as its own loader does.
+is not on a package index is read with `datasets`, as its own loader does. Where a format keeps titles apart, its trainer joins
+them in its own way: `titles_apart` names the functions that give such documents, the title in front and a blank.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from stages.errors import ArtefactError
 from stages.exporters._common import Row, Texts
 from stages.exporters._complete import complete, intact
 from stages.spec import Source
+from stages.text import TITLE_FIRST
 
 BATCH = 2_048
 
@@ -39,9 +42,12 @@ def check(target: Any, triplets: Source, texts: Texts, folder: Path) -> str:
         found = f"{held:,} of {triplets.rows:,} triplets, the others counted"
     if importlib.util.find_spec(package) is None:
         return f"{found}; rows not checked: {trainer} is not installed"
-    rows = _same(target, package, folder, _read(target.load, package, folder), _wanted(target, texts, folder))
+    plain, apart = replace(texts, template=TITLE_FIRST), getattr(target, "titles_apart", ())
+    joined = {name: plain if name in apart else texts for name in ("load", "beside")}
+    rows = _same(target, package, folder, _read(target.load, package, folder), _wanted(target, joined["load"], folder))
     if hasattr(target, "beside"):
-        _same(target, package, folder, _read(target.beside, package, folder), _beside(target, texts, target.whole))
+        wanted = _beside(target, joined["beside"], target.whole)
+        _same(target, package, folder, _read(target.beside, package, folder), wanted)
     version = _version(package)
     by = f"{rows:,} rows equal, read by " + (f"{package} {version}" if version else f"Python's {package}")
     whole = f"{by}; {found}"

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from stages.exporters._common import Row, Summary, Texts
 from stages.exporters._rows import Document, Example, Framed, export_lines, scores_of
@@ -26,6 +26,8 @@ FILE = "data/train.json"
 
 class Dpr(Member):
     """One row for each query: all its positives and all its negatives, each document once."""
+
+    titles_apart: ClassVar[tuple[str, ...]] = ("load",)
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""

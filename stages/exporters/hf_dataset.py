@@ -34,6 +34,7 @@ class HfDataset(Member):
     """A folder for the Hub; its rows are those of the default configuration."""
 
     whole: ClassVar[tuple[str, ...]] = ("document", "query")
+    titles_apart: ClassVar[tuple[str, ...]] = ("beside",)
     needs: ClassVar[tuple[str, ...]] = ("qrels", "judged")
     title: str = Field("Hard negatives", min_length=1, description="heading and `pretty_name` of the card")
     language: str = Field("", description="language code in the card, such as en; empty for none")

@@ -36,6 +36,7 @@ class MtebBeir(Member):
     """Corpus, queries and qrels; one row for each judgement, and no negatives."""
 
     whole: ClassVar[tuple[str, ...]] = ("document", "query")
+    titles_apart: ClassVar[tuple[str, ...]] = ("load", "beside")
     needs: ClassVar[tuple[str, ...]] = ("qrels",)
     title: str = Field("A retrieval data set", min_length=1, description="heading and `pretty_name` of the card")
 
@@ -72,13 +73,9 @@ class MtebBeir(Member):
         corpus, queries = loaded("parquet", folder / CORPUS), loaded("parquet", folder / QUERIES)
         asked, where = ({name: i for i, name in enumerate(one["_id"])} for one in (queries, corpus))
         for row in loaded("parquet", *sorted((folder / "data").glob("*.parquet"))):
-            document = corpus[where[row["corpus-id"]]]
-            yield Row(
-                queries[asked[row["query-id"]]]["text"],
-                (join_title(document["title"], document["text"]),),
-                (),
-                (row["score"],),
-            )
+            query, document = queries[asked[row["query-id"]]], corpus[where[row["corpus-id"]]]
+            positives = (join_title(document["title"], document["text"]),)
+            yield Row(query["text"], positives, (), (row["score"],))
 
     def wanted(self, texts: Texts, folder: Path) -> Iterator[Row]:
         """A row for each judgement of the qrels."""

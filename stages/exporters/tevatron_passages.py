@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ LOADER = "datasets"
 class TevatronPassages(Member):
     """One row for each query with the passages of its positives and negatives."""
 
+    titles_apart: ClassVar[tuple[str, ...]] = ("load",)
     subset: str = Field("", description="text of `subset` in every row, as RLHN has it; empty for no such field")
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:

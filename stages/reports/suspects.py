@@ -14,7 +14,7 @@ from stages.reports.mining import KEPT, whole_queries
 from stages.schemas import TEACHER_SCORES
 from stages.spec import Inputs, Source
 from stages.suspecting import POOL, chosen, signed
-from stages.text import join_title
+from stages.text import joined
 
 _CANDIDATES = ("query_row", "doc_row", "positive_row", "rank", "score", "positive_score")
 _BLOCK = 500_000
@@ -116,11 +116,10 @@ def _taught(tables: Mapping[str, Source], held: pa.Table) -> pa.Table:
 def _texts(corpus: Source, held: pa.Table, positives: pa.Table) -> pa.Table:
     """What is encoded of the documents that are compared."""
     wanted = np.union1d(held["doc_row"].to_numpy(), positives["positive_row"].to_numpy())
-    rows = [
-        (row["row"], join_title(row["title"], row["text"]))
-        for batch in corpus.batches(["row", "title", "text"])
-        for row in batch.filter(pc.is_in(batch.column("row"), pa.array(wanted))).to_pylist()
-    ]
-    return pa.table(
-        {"row": pa.array([r for r, _ in rows], pa.int32()), "text": pa.array([t for _, t in rows], pa.string())}
-    )
+    rows: list[int] = []
+    texts: list[str] = []
+    for batch in corpus.batches(["row", "title", "text"]):
+        kept = batch.filter(pc.is_in(batch.column("row"), pa.array(wanted)))
+        rows += kept.column("row").to_pylist()
+        texts += joined(kept)
+    return pa.table({"row": pa.array(rows, pa.int32()), "text": pa.array(texts, pa.string())})

@@ -21,7 +21,8 @@ from stages.registry import OneOf
 from stages.search import score_pairs
 from stages.spec import Cache, Source
 from stages.teachers._teacher import Labelled
-from stages.teaching import Log, Pairs, Scored, blocks, documents
+from stages.teaching import Log, Pairs, Scored, blocks
+from stages.text import joined
 
 TRUNCATED = "truncated"
 """The column of the cache that says which texts were cut."""
@@ -112,7 +113,7 @@ class _Scorer:
 
     def _block(self, block: pa.Table, role: str) -> tuple[np.ndarray, np.ndarray]:
         """Vectors of a block, from the cache or from the encoder, float32 (b, d); and which texts were cut, bool (b,)."""
-        texts = block["text"].to_pylist() if role == "query" else documents(block)
+        texts = block["text"].to_pylist() if role == "query" else joined(block)
         prompts = block["prompt"].to_pylist() if role == "query" else [None] * len(texts)
         key = hashlib.sha256(json.dumps([role, texts, prompts, TRUNCATED]).encode()).hexdigest()
         stored = self.cache.read(f"{self.cached}/{key}")

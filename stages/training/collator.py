@@ -18,7 +18,7 @@ from stages.guidance import Guidance
 from stages.imaging import rgb
 from stages.pictures import Album
 from stages.spec import Source
-from stages.text import join_title
+from stages.text import joined
 from stages.training.plan import Plan
 
 Item = Any
@@ -71,8 +71,7 @@ def texts_of(source: Source, rows: np.ndarray, prompt: str, album: Album | None 
         first = batch["row"][0].as_py() if batch.num_rows else 0
         inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)] - first
         found = batch.take(pa.array(inside))
-        titles = found["title"].to_pylist() if titled else [None] * len(inside)
-        texts += [join_title(title, text) for title, text in zip(titles, found["text"].to_pylist(), strict=True)]
+        texts += joined(found) if titled else found["text"].to_pylist()
         pictures.append(found["picture"].fill_null(-1).to_numpy())
         own = found["prompt"].to_pylist() if prompted else [None] * len(inside)
         prompts += [
