@@ -118,14 +118,14 @@ def _statements(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
         if entry.files:
             parts.setdefault(MERGED.get(entry.table, entry.table), []).append(entry)
-    for entry in parts.get("corpus", ()):
-        yield join_macro(_template(entry))
     present = {RAW_NAMES.get(table, table) for table in parts}
     for table, stored in parts.items():
         name = _name(RAW_NAMES.get(table, table))
         yield f"CREATE VIEW {name} AS {' UNION ALL '.join(_scan(entry) for entry in stored)}"
         for field in TABLES.get(table, ()):
             yield f"COMMENT ON COLUMN {name}.{_name(field.name)} IS {_literal((field.metadata or {})[b'says'].decode())}"
+    for entry in parts.get("corpus", ()):
+        yield join_macro(_template(entry))
     for view in (*VIEWS, *MACROS):
         if present.issuperset(view.needs):
             kind, table = ("MACRO", "TABLE ") if view.is_macro else ("VIEW", "")

@@ -183,6 +183,46 @@ def test_a_stage_that_makes_the_same_files_again_leaves_those_after_it_fresh(pro
     }  # fmt: skip
 
 
+TEXT_TARGETS = (
+    "st:triplet",
+    "st:ntuple",
+    "flagembedding",
+    "tevatron",
+    "tevatron_passages",
+    "dpr",
+    "mteb_beir",
+    "hf_dataset",
+    "gritlm",
+)
+
+
+def test_titles_that_are_joined_in_another_way_are_embedded_anew_and_exported_so(project, tmp_path):
+    """The other white space changes no hash of a text, so that only the corpus itself can say it."""
+    workspace = tmp_path / "ws"
+    shutil.copytree(project / "ws", workspace)
+    given = ("--workspace", str(workspace), "--set", 'ingest.title_join="{title}\\n{text}"')
+    states = {s["stage"]: s for s in json.loads(hardrock("status", "--json", *given, cwd=project).stdout)}
+    assert states["ingest"]["why"] == ['ingest.title_join "{title} {text}" → "{title}\\n{text}"']
+    before = runs(workspace)
+    done = hardrock("export", "--to", *TEXT_TARGETS, "--verify", *given, cwd=project)
+    assert done.stderr.count(" rows equal") == len(TEXT_TARGETS)
+    after = runs(workspace)
+    assert {"ingest", "round-00/embed"} <= {name for name in RESULTS if before[name] != after[name]}
+    corpus = table(workspace, "ingest/corpus").to_pylist()
+    wholes = {d["doc_id"]: f"{d['title']}\n{d['text']}" if d["title"] else d["text"] for d in corpus}
+    assert sum("\n" in whole for whole in wholes.values()) > 3
+    folder = workspace / "round-00/export/exports/st_triplet"
+    texts = table(folder, "data/train").to_pylist()
+    named = ds.dataset(str(folder / "ids.parquet")).to_table().to_pylist()
+    assert [(t["positive"], t["negative"]) for t in texts] == [
+        (wholes[n["positive_id"]], wholes[n["negative_id"]]) for n in named
+    ]
+    with duckdb.connect(str(workspace / "catalog.duckdb"), read_only=True) as connection:
+        seen = connection.execute("SELECT negative_id, negative FROM triplets").fetchall()
+    assert seen
+    assert all(wholes[name] == text for name, text in seen)
+
+
 TEACHER = """teach.teachers=[{name="encoder", encoder={name="static", document_prompt="about: ",
  model="package:wordllama/weights/l2_supercat_256.safetensors",
  tokenizer="package:wordllama/tokenizers/l2_supercat_tokenizer_config.json"}}]""".replace("\n", "")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.catalog import Entry, build, connect, query
 from stages.arrays import vector_table
 from stages.errors import ArtefactError, ConfigError, StorageError
-from stages.text import join_title
+from stages.text import TITLE_FIRST, join_title, with_template
 from tests.export_world import corpus, queries, triplets
 from tests.support import table
 
@@ -238,19 +238,22 @@ def test_views_and_columns_carry_comments(workspace):
         ),
         min_size=1,
         max_size=40,
-    )
+    ),
+    template=st.sampled_from([TITLE_FIRST, "{title}\n{text}", "{text}", "it's {text} {{{title}}}"]),
 )
-def test_documents_are_joined_with_their_titles_as_they_are_encoded(tmp_path_factory, titles):
+def test_documents_are_joined_with_their_titles_as_they_are_encoded(tmp_path_factory, titles, template):
     folder = tmp_path_factory.mktemp("titles")
     n = len(titles)
+    texts = [f"text {i}" if i % 4 else " \t" for i in range(n)]
+    documents = corpus(texts, titles)
     tables = {
-        ("corpus", None): corpus([f"text {i}" for i in range(n)], titles),
+        ("corpus", None): documents.cast(with_template(documents.schema, template)),
         ("queries", None): queries(["q"]),
         ("triplets", 0): triplets([(0, 0, i) for i in range(n)]),
     }
     build(folder / "catalog.duckdb", stored(folder, tables))
     found = {r["negative_row"]: r["negative"] for r in ask(folder, "SELECT negative_row, negative FROM triplets")}
-    assert found == {i: join_title(title, f"text {i}") for i, title in enumerate(titles)}
+    assert found == {i: join_title(title, texts[i], template) for i, title in enumerate(titles)}
 
 
 HOSTILE = [

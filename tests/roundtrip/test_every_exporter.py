@@ -19,6 +19,7 @@ from stages.errors import ArtefactError, InputError, YieldError
 from stages.exporters._common import Texts
 from stages.exporters._verify import check
 from stages.registry import build
+from stages.text import with_template
 from tests.export_world import TEXT_EXPORTERS, contents, corpus, ids, judgements, lines, queries, triplets, world
 from tests.support import source
 
@@ -68,6 +69,25 @@ def checked(name: str, inputs: dict[str, Any], folder: Path, **config: Any) -> s
 @pytest.mark.parametrize(("name", "config"), [*((n, {}) for n in HERE), *OPTIONS.items()], ids=str)
 def test_what_is_written_is_read_back_equal(tmp_path, name, config):
     assert " rows equal" in checked(name, world(ROWS), tmp_path / name, **config)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_titles_are_joined_as_the_corpus_says_or_stand_apart(tmp_path, name):
+    """Whatever the template is, a format of one text has what was encoded, and one with a field of titles has it as it was."""
+    documents = corpus([f"body {i}" for i in range(30)], [f"Title {i}" if i % 3 else None for i in range(30)])
+    documents = documents.cast(with_template(documents.schema, "{text} [{title}]"))
+    inputs = {**world(ROWS), "corpus": source(documents)}
+    assert " rows equal" in checked(name, inputs, tmp_path / name)
+    written = b"".join(part for file, part in contents(tmp_path / name).items() if not file.endswith(".parquet"))
+    if any(file.startswith("data/train") and file.endswith(".parquet") for file in contents(tmp_path / name)):
+        written += json.dumps(pq.read_table(tmp_path / name / "data").to_pylist()).encode()
+    member = build("exporters", name, {})
+    if "load" in getattr(member, "titles_apart", ()):
+        assert b"Title 1" in written
+        assert b"[Title" not in written
+    elif name in {"st_triplet", "st_ntuple", "flagembedding", "pylate", "ms_swift", "gritlm", "splade_tsv", "colbert"}:
+        assert b"body 1 [Title 1]" in written
+        assert b"body 0 [" not in written
 
 
 @pytest.mark.parametrize("name", ALL)

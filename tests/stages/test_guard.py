@@ -13,7 +13,7 @@ from stages import guard
 from stages.errors import ConfigError, InputError
 from stages.guard import GuardConfig
 from stages.settings import parse
-from stages.text import text_hash
+from stages.text import TITLE_FIRST, text_hash, with_template
 from tests import models
 from tests.stages.data import beir, jsonl
 from tests.support import Result, run, source, table
@@ -71,7 +71,9 @@ def config(folder: Path, encoder: Any, fields: dict[str, Any] | None = None, **c
     return parse(GuardConfig, {"collections": guards, "encoder": encoder, **MEASURES, **changes}, "guard")
 
 
-def reference(folder: Path, encoder: Any, split: str, block: int) -> dict[str, dict[str, float]]:
+def reference(
+    folder: Path, encoder: Any, split: str, block: int, template: str = TITLE_FIRST
+) -> dict[str, dict[str, float]]:
     """nDCG@5 and Recall@10 of each query by their formulas, over all documents at once.
 
     They are encoded a block at a time, since a text's vector hangs on its batch in the last bits.
@@ -79,7 +81,10 @@ def reference(folder: Path, encoder: Any, split: str, block: int) -> dict[str, d
     corpus = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
     queries = {q["_id"]: q["text"] for q in map(json.loads, (folder / "queries.jsonl").read_text().splitlines())}
     loaded = encoder.load("cpu", "fp32")
-    texts = [f"{d['title']} {d['text']}" if d["title"] else d["text"] for d in corpus]
+    texts = [
+        template.replace("{text}", d["text"]).replace("{title}", d["title"]) if d["title"] else d["text"]
+        for d in corpus
+    ]
     blocks = [loaded.encode(texts[i : i + block], "document") for i in range(0, len(texts), block)]
     documents = np.concatenate(blocks).astype(np.float64)
     gains: dict[str, dict[int, int]] = {}
@@ -114,12 +119,19 @@ def tiny() -> Any:
     return models.tiny()
 
 
-@pytest.mark.parametrize("block", [5, 28, 100])
-@pytest.mark.parametrize("split", ["test", "dev"])
-def test_each_query_has_the_measures_of_brute_force(tmp_path: Path, tiny: Any, block: int, split: str) -> None:
+@pytest.mark.parametrize(
+    ("split", "block", "template"),
+    [("test", 5, TITLE_FIRST), ("test", 28, TITLE_FIRST), ("dev", 28, TITLE_FIRST), ("dev", 100, TITLE_FIRST),
+     ("test", 28, "{text} or not {title}"), ("dev", 28, "{text}")],
+)  # fmt: skip
+def test_each_query_has_the_measures_of_brute_force(
+    tmp_path: Path, tiny: Any, block: int, split: str, template: str
+) -> None:
     folder = world(tmp_path / "data")
-    result = run(guard, config(folder, tiny, {"split": split}, block_rows=block), OWN, tmp_path / "out")
-    expected = reference(folder, tiny, split, block)
+    own_corpus = OWN["corpus"].read()
+    inputs = {**OWN, "corpus": source(own_corpus.cast(with_template(own_corpus.schema, template)))}
+    result = run(guard, config(folder, tiny, {"split": split}, block_rows=block), inputs, tmp_path / "out")
+    expected = reference(folder, tiny, split, block, template)
     for name in ("nDCG", "Recall"):
         found = by_query(result, name)
         mean = found.pop(None)
