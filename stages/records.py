@@ -178,6 +178,19 @@ def wrong_relevance(value: object) -> Wrong | None:
     return None
 
 
+def wrong_scores(value: object, texts: int) -> Wrong | None:
+    """What keeps a value from being the scores of so many texts: a list as long, of numbers."""
+    mend = "give one number for each text, in the same order, or leave the scores out"
+    if not isinstance(value, list):
+        return Wrong(f"{_kind(value)} where a list of scores belongs", mend)
+    if len(value) != texts:
+        return Wrong(f"{len(value)} scores for {texts} texts", mend)
+    for i, score in enumerate(value):
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+            return Wrong(f"{_kind(score)} where score {i} belongs", mend)
+    return None
+
+
 def _kind(value: object) -> str:
     if value is None:
         return "null"

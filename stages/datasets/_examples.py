@@ -33,6 +33,7 @@ from stages.records import (
     shown,
     split_of,
     wrong_id,
+    wrong_scores,
     wrong_string,
     wrong_text,
 )  # fmt: skip
@@ -61,6 +62,8 @@ class Columns(NamedTuple):
     """Whether cells of positives and negatives may be objects."""
     sparse: bool = False
     """Whether a row may have no positive."""
+    scores: tuple[str | None, ...] = ()
+    """The lists of scores, of the positive and of each column of negatives, that are checked though no score is read."""
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -71,7 +74,8 @@ class Columns(NamedTuple):
     @property
     def read(self) -> tuple[str, ...]:
         """Every column that is read."""
-        return (*self.needed, self.positive, *self.negatives, *([self.prompt] if self.prompt else ()))
+        beside = (name for name in (self.prompt, *self.scores) if name)
+        return (*self.needed, self.positive, *self.negatives, *beside)
 
 
 class Passage(NamedTuple):
@@ -95,9 +99,9 @@ class Example(NamedTuple):
 
 
 class _CellError(Exception):
-    def __init__(self, role: str, column: str, reason: str, mend: str) -> None:
+    def __init__(self, role: str, column: str, reason: str, mend: str, id: str | None = None) -> None:
         super().__init__(reason)
-        self.role, self.column, self.reason, self.mend = role, column, reason, mend
+        self.role, self.column, self.reason, self.mend, self.id = role, column, reason, mend, id
 
 
 class _Books:
@@ -155,7 +159,7 @@ class Examples(Member):
         """The rows of a file by column."""
         wanted = self.columns
         nested = (wanted.positive, *wanted.negatives) if wanted.nested else ()
-        return rows(file, wanted.read, [*nested, *([wanted.label] if wanted.label else [])])
+        return rows(file, wanted.read, [*nested, *(name for name in (wanted.label, *wanted.scores) if name)])
 
     def known_columns(self, file: File) -> list[str]:
         """The columns of a file."""
@@ -241,7 +245,7 @@ class Examples(Member):
                 except _CellError as bad:
                     if role == bad.role:
                         key = row.get((wanted.anchor_id if role == "query" else wanted.positive_id) or "")
-                        known_id = key if isinstance(key, str) else None
+                        known_id = bad.id or (key if isinstance(key, str) else None)
                         yield Fault(file.name, line, bad.column, known_id, bad.reason, bad.mend)
 
     def _example(self, file: str, line: int, row: Mapping[str, Any]) -> Example:
@@ -255,7 +259,11 @@ class Examples(Member):
         if wanted.anchor_id is not None:
             query_id = _id(_cell(row, wanted.anchor_id, "query"), wanted.anchor_id, "query")
         positives = self._positives(row)
-        negatives = tuple(passage for column in wanted.negatives for passage in _passages(row, column, wanted, None))
+        given = [_passages(row, column, wanted, None) for column in wanted.negatives]
+        for found, column in zip((positives, *given), wanted.scores, strict=False):
+            if column and row.get(column) is not None and (wrong := wrong_scores(row[column], len(found))):
+                raise _CellError("document", column, *wrong, id=query_id)
+        negatives = tuple(passage for found in given for passage in found)
         if wanted.label and not _label(row, wanted.label):
             positives, negatives = (), (*positives, *negatives)
         return Example(

@@ -1,7 +1,8 @@
 """FlagEmbedding's JSONL: `{"query": "…", "pos": ["…"], "neg": ["…"], "prompt"?: "…"}`.
 
 `pos` has at least one text, `neg` may be empty or missing; its texts are documents judged not relevant. A text instead of a
-list is a list of one. `prompt` becomes the query's own prompt. `pos_scores`, `neg_scores`, `type` and other keys are not read.
+list is a list of one. `prompt` becomes the query's own prompt. `pos_scores` and `neg_scores` have a number for each text, or the
+row is refused; the scores themselves, `type` and other keys are not used.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from stages.records import Note
 from stages.settings import speed
 
 SUFFIXES = (".jsonl", ".json")
+SCORES = ("pos_scores", "neg_scores")
 
 
 class Flagembedding(Examples):
@@ -28,7 +30,8 @@ class Flagembedding(Examples):
 
     def notes(self) -> Iterator[Note]:
         """The keys that are not read."""
-        left = [key for key in first_row(self.files[0]) if key not in self.columns.read]
+        read = set(self.columns.read) - set(SCORES)
+        left = [key for key in first_row(self.files[0]) if key not in read]
         if left:
             yield Note(f"{', '.join(left)}: not read; a teacher's scores are made by the stage teach")
 
@@ -38,7 +41,7 @@ class Flagembedding(Examples):
 
     @property
     def columns(self) -> Columns:
-        return Columns("query", "pos", ("neg",), prompt="prompt")
+        return Columns("query", "pos", ("neg",), prompt="prompt", scores=SCORES)
 
     def known_columns(self, file: File) -> list[str]:
         """Each row is checked by itself."""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.datasets import _helpers
-from stages.datasets._examples import listed, split_in
+from stages.datasets._examples import listed, made_id, split_in
 from stages.datasets._helpers import File, elements
 from stages.errors import ConfigError, InputError
 from stages.records import Fault
@@ -45,6 +45,46 @@ def test_flagembedding_prompts_and_scores(tmp_path: Path) -> None:
     assert [(r["text"], r["prompt"]) for r in result.rows("queries")] == [("bread", "find: "), ("bread", None)]
     assert len({r["query_id"] for r in result.rows("queries")}) == 2
     assert any("pos_scores, neg_scores: not read" in message for message in result.messages)
+
+
+RAGGED = [
+    ({"pos_scores": [1]}, "1 scores for 2 texts", "pos_scores"),
+    ({"neg_scores": [0, 1, 2.5]}, "3 scores for 2 texts", "neg_scores"),
+    ({"pos_scores": [], "neg_scores": []}, "0 scores for 2 texts", "pos_scores"),
+    ({"neg_scores": 0.5}, "the number 0.5 where a list of scores belongs", "neg_scores"),
+    ({"neg_scores": [0.5, None]}, "null where score 1 belongs", "neg_scores"),
+    ({"pos_scores": ["1", 2]}, "a str where score 0 belongs", "pos_scores"),
+    ({"neg": None, "neg_scores": [1]}, "1 scores for 0 texts", "neg_scores"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason", "column"), RAGGED, ids=str)
+def test_scores_of_another_length_than_the_texts_are_refused_or_set_aside(
+    tmp_path: Path, change: dict[str, Any], reason: str, column: str
+) -> None:
+    whole = {**SOUP, "pos_scores": [1], "neg_scores": []}
+    path = write(tmp_path / "a.jsonl", jsonl(whole, {**BREAD, **change}))
+    with pytest.raises(InputError, match="line 2") as raised:
+        ingested("flagembedding", path, tmp_path)
+    assert reason in str(raised.value)
+    result = ingested("flagembedding", path, tmp_path, policy={"on_bad_row": "quarantine"})
+    rejected = [(r["file"], r["line"], r["column"], r["id"], r["reason"]) for r in result.rows("rejects")]
+    assert rejected == [("a.jsonl", 2, column, made_id("q", "bread"), reason)]
+    assert result.counters["corpus.rejected"] == 1
+    assert judged(result) == {("soup", "stock", 1)}
+
+
+def test_scores_of_another_length_are_found_in_parquet_too(tmp_path: Path) -> None:
+    rows = [
+        {"query": "soup", "pos": ["stock"], "neg": ["stone"], "pos_scores": [1.0], "neg_scores": [0.5]},
+        {"query": "bread", "pos": ["wheat"], "neg": ["stone", "salt"], "pos_scores": [1.0], "neg_scores": [0.5]},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
+    with pytest.raises(InputError, match="1 scores for 2 texts"):
+        ingested("huggingface", tmp_path / "train.parquet", tmp_path)
+    pq.write_table(pa.Table.from_pylist(rows[:1]), tmp_path / "train.parquet")
+    result = ingested("huggingface", tmp_path / "train.parquet", tmp_path)
+    assert judged(result) == {("soup", "stock", 1), ("soup", "stone", 0)}
 
 
 PASSAGES = {
