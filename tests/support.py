@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
+from hypothesis import settings
 
 from stages.schemas import TABLES
 from stages.spec import WHOLE, Part, Shard
@@ -122,6 +123,11 @@ class Result:
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         return self[name].to_pylist()
+
+
+def few(count: int) -> int:
+    """Examples of a slow property: `count` by default, and as many as the profile says where another one is chosen."""
+    return count if settings.get_current_profile_name() == "quick" else settings.default.max_examples
 
 
 def source(*tables: pa.Table, **facts: Any) -> Table:

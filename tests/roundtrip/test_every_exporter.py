@@ -21,7 +21,7 @@ from stages.exporters._verify import check
 from stages.registry import build
 from stages.text import with_template
 from tests.export_world import TEXT_EXPORTERS, contents, corpus, ids, judgements, lines, queries, triplets, world
-from tests.support import source
+from tests.support import few, source
 
 ROWS = [(q, 6 * q, 6 * q + n) for q in range(4) for n in range(1, 6)]
 ALL = TEXT_EXPORTERS
@@ -124,7 +124,9 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampl
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=few(12),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(given=st.tuples(text, st.none() | text, text, text, text, text), count=st.integers(1, 3))
 @pytest.mark.parametrize("name", HERE)
@@ -142,6 +144,48 @@ def test_any_text_any_id_and_any_count_come_back_equal_or_are_refused(tmp_path_f
     except InputError as error:
         found = str(error)
     assert any(word in found for word in (" rows equal", "blank", "NUL", "timestamps", "TSV"))
+
+
+usable = text.map(lambda one: one.replace("\0", "")).filter(str.strip)
+row = st.tuples(usable, st.none() | text.map(lambda one: one.replace("\0", "")), st.integers(0, 5), st.integers(1, 2))
+
+
+@settings(
+    max_examples=few(2),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(rows=st.lists(row, min_size=2, max_size=12), seed=st.integers(0, 99))
+@pytest.mark.parametrize("name", HERE)
+def test_a_whole_data_set_of_any_texts_and_ragged_counts_comes_back_equal_or_is_refused(
+    tmp_path_factory, name, rows, seed
+):
+    """Each query has its own number of positives and of negatives; documents are shared, and so are texts and ids that look alike."""
+    docs = corpus([f"{one}" if i % 3 else f"{one}{i}" for i, (one, *_) in enumerate(rows)] + ["another", "one more"],
+                  [title for _, title, *_ in rows] + [None, "T"])  # fmt: skip
+    asked = named(queries([one[::-1] for one, *_ in rows]), [f"{one}{i}" for i, (one, *_) in enumerate(rows)])
+    docs = named(docs, [f"{i}{one}" for i, (one, *_) in enumerate(rows)] + ["0001", "1"])
+    n = docs.num_rows
+    found = [
+        (q, (q + p + seed) % n, (q + positives + seed + k) % n)
+        for q, (_, _, negatives, positives) in enumerate(rows)
+        for p in range(positives)
+        for k in range(min(negatives, n - positives))
+    ]
+    if not found:
+        return
+    inputs = {
+        "corpus": source(docs),
+        "queries": source(asked),
+        "triplets": source(triplets(found)),
+        **judgements(found),
+    }
+    config = {"negatives": 1} if "negatives" in type(build("exporters", name, {})).model_fields else {}
+    try:
+        said = checked(name, inputs, tmp_path_factory.mktemp("x") / name, **config)
+    except InputError as error:
+        said = str(error)
+    assert any(word in said for word in (" rows equal", "timestamps", "TSV"))
 
 
 @pytest.mark.parametrize("name", sorted(n for n in ALL if n.startswith("st_")))

@@ -20,7 +20,7 @@ from stages.exporters.flagembedding import Flagembedding
 from stages.exporters.st_ntuple import StNtuple
 from stages.exporters.st_triplet import StTriplet
 from tests.export_world import corpus, ids, queries, triplets, world
-from tests.support import source
+from tests.support import few, source
 
 ROWS = [(q, 6 * q, 6 * q + n) for q in range(4) for n in range(1, 6)]
 TRICKY = [
@@ -241,7 +241,9 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampl
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=few(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(given_texts=st.tuples(text, st.none() | text, text, text))
 @pytest.mark.parametrize("member", [StTriplet(), StNtuple(negatives=1), Flagembedding()], ids=lambda m: m.name)

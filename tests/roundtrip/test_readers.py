@@ -16,7 +16,7 @@ from stages.exporters._common import Texts
 from stages.registry import build
 from tests.export_world import corpus, judgements, queries, triplets, world
 from tests.stages.datasets.reading import ingested, judged
-from tests.support import source
+from tests.support import few, source
 
 ROWS = [(q, 6 * q, 6 * q + n) for q in range(4) for n in range(1, 6)]
 TRIPLETS = {(f"text of query {q}", f"text of document {p}", 1) for q, p, _ in ROWS} | {
@@ -66,7 +66,9 @@ RETRIEVAL = [("mteb_beir", "mteb", "", {}), ("mteb_beir", "beir", "", {})]
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=few(10),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(texts=st.tuples(text, text, text), ids=st.tuples(text, text), count=st.integers(1, 3))
 @pytest.mark.parametrize(("target", "reader", "inner", "fields"), [*READERS, *RETRIEVAL])

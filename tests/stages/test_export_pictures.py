@@ -22,7 +22,7 @@ from stages.settings import parse
 from tests.export_world import contents, triplets
 from tests.pictured_world import CREDIT, TO_IMAGE, same, world
 from tests.pictures import packed
-from tests.support import Table, run, source
+from tests.support import Table, few, run, source
 
 
 def checked(name: str, inputs: dict[str, Any], folder: Path) -> str:
@@ -161,7 +161,9 @@ words = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.samp
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=few(12),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(captions=st.tuples(words, words, words), ids=st.tuples(words, words))
 @pytest.mark.parametrize("name", TARGETS)
