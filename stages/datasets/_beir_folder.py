@@ -11,10 +11,25 @@ from stages.records import SPLIT_NAMES, SPLITS
 
 
 class BeirFolder:
-    """The files of a folder; `splits` are the names of those of qrels, empty for all that name a split."""
+    """The files of a folder; `splits` are the names of those of qrels, empty for all that name a split.
 
-    def __init__(self, path: str, splits: tuple[str, ...]) -> None:
+    A `prefix` and a hyphen stand in front of the names of queries and of the folder of qrels.
+    """
+
+    def __init__(self, path: str, splits: tuple[str, ...], prefix: str = "") -> None:
         self._path, self._splits = path, splits
+        self._before = f"{prefix}-" if prefix else ""
+        self.qrels_folder = f"{self._before}qrels"
+
+    @property
+    def corpus(self) -> File:
+        """Raises InputError."""
+        return self.file("corpus.jsonl")
+
+    @property
+    def queries(self) -> File:
+        """Raises InputError."""
+        return self.file(f"{self._before}queries.jsonl")
 
     def file(self, name: str) -> File:
         """A file, or its like with `.gz`. Raises InputError."""
@@ -34,7 +49,7 @@ class BeirFolder:
     @cached_property
     def _found(self) -> dict[str, File]:
         """Every qrels file by its name without suffix, in the order of names."""
-        folder = Path(self._path, "qrels")
+        folder = Path(self._path, self.qrels_folder)
         found: dict[str, File] = {}
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             stem = path.name.removesuffix(".gz").removesuffix(".tsv")
@@ -46,7 +61,7 @@ class BeirFolder:
                     where=str(folder),
                     try_="keep one of the two",
                 )
-            found[stem] = File(f"qrels/{path.name}", path)
+            found[stem] = File(f"{self.qrels_folder}/{path.name}", path)
         return found
 
     @cached_property
@@ -54,7 +69,7 @@ class BeirFolder:
         """The files to read by their split: train, dev, test."""
         if missing := [name for name in self._splits if name not in self._found]:
             raise ConfigError(
-                f"splits: there is no qrels/{missing[0]}.tsv",
+                f"splits: there is no {self.qrels_folder}/{missing[0]}.tsv",
                 where=self._path,
                 got=", ".join(self._found) or "no qrels at all",
             )
@@ -66,7 +81,7 @@ class BeirFolder:
                     raise ConfigError(
                         f"splits: {name!r} is none of {', '.join(SPLITS)}",
                         where=self._path,
-                        try_=f"rename qrels/{name}.tsv to what it is for",
+                        try_=f"rename {self.qrels_folder}/{name}.tsv to what it is for",
                     )
                 continue
             if split in chosen:
@@ -79,9 +94,9 @@ class BeirFolder:
         if not chosen:
             raise InputError(
                 "the data set has no qrels of train, dev or test",
-                where=str(Path(self._path, "qrels")),
+                where=str(Path(self._path, self.qrels_folder)),
                 got=", ".join(self._found) or "no file that ends in .tsv",
-                try_="qrels/train.tsv, with query-id, corpus-id and score",
+                try_=f"{self.qrels_folder}/train.tsv, with query-id, corpus-id and score",
             )
         return {split: chosen[split] for split in SPLITS if split in chosen}
 

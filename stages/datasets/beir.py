@@ -36,6 +36,11 @@ class Beir(Member):
         description="Names of the files in qrels/ to read, without `.tsv`; empty: every one that names train, dev or test. "
         "Queries without a judgement in these are left out and counted.",
     )
+    prefix: str = Field(
+        "",
+        pattern=r"^[^/]*$",
+        description="Takes `PREFIX-queries.jsonl` and `PREFIX-qrels/`, as of queries that a model made, instead of those without.",
+    )
 
     column_names: ClassVar[Mapping[str, str]] = {
         "id": "_id",
@@ -46,15 +51,13 @@ class Beir(Member):
 
     def fingerprint(self) -> str:
         """A sha256 over the bytes of the files that are read."""
-        return digest(
-            [self._layout.file("corpus.jsonl"), self._layout.file("queries.jsonl"), *self._layout.qrels.values()]
-        )
+        return digest([self._layout.corpus, self._layout.queries, *self._layout.qrels.values()])
 
     def locate(self, file: str) -> str:
         return str(Path(self.path, file))
 
     def documents(self) -> Iterator[Document | Fault]:
-        file = self._layout.file("corpus.jsonl")
+        file = self._layout.corpus
         for item in objects(file):
             if isinstance(item, Fault):
                 yield item
@@ -66,7 +69,7 @@ class Beir(Member):
                 yield missing_key(file, line, row, error.args[0], "_id")
 
     def queries(self) -> Iterator[Query | Fault]:
-        file = self._layout.file("queries.jsonl")
+        file = self._layout.queries
         for item in objects(file):
             if isinstance(item, Fault):
                 yield item
@@ -85,18 +88,14 @@ class Beir(Member):
 
     @cached_property
     def _layout(self) -> BeirFolder:
-        return BeirFolder(self.path, self.splits)
+        return BeirFolder(self.path, self.splits, self.prefix)
 
 
 def recognise(place: str) -> Guess | None:
     """A folder with corpus.jsonl, queries.jsonl and qrels."""
     try:
         member = Beir(path=place)
-        files = [
-            member._layout.file("corpus.jsonl"),
-            member._layout.file("queries.jsonl"),
-            *member._layout.qrels.values(),
-        ]
+        files = [member._layout.corpus, member._layout.queries, *member._layout.qrels.values()]
     except HardrockError:
         return None
     return Guess(80, {"path": place}, (f"files {', '.join(file.name for file in files)}",))

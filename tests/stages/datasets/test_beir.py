@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,20 @@ def test_missing_folder_and_missing_qrels(tmp_path: Path) -> None:
     assert "no such folder" in str(caught.value)
     with pytest.raises(InputError, match=r"no qrels of train, dev or test"):
         Beir(path=str(beir(tmp_path / "set", other=ROWS))).fingerprint()
+
+
+def test_queries_and_qrels_of_a_prefix(tmp_path: Path) -> None:
+    """As BEIR's loader has it: `prefix="gen"` takes gen-queries.jsonl and gen-qrels, and the corpus without a prefix."""
+    folder = beir(tmp_path / "data")
+    (folder / "gen-qrels").mkdir()
+    (folder / "gen-queries.jsonl").write_bytes(jsonl({"_id": "made", "text": "a made query"}))
+    first = json.loads((folder / "corpus.jsonl").read_bytes().split(b"\n")[0])["_id"]
+    (folder / "gen-qrels/dev.tsv").write_text(f"query-id\tcorpus-id\tscore\nmade\t{first}\t1\n")
+    result = support.run(ingest, config({"name": "beir", "path": str(folder), "prefix": "gen"}), {}, tmp_path / "out")
+    assert relevant(result) == {("made", first, 1, "dev")}
+    assert relevant(read(folder, tmp_path / "plain")) != relevant(result)
+    with pytest.raises(InputError, match=r"other-queries\.jsonl"):
+        support.run(ingest, config({"name": "beir", "path": str(folder), "prefix": "other"}), {}, tmp_path / "none")
 
 
 def test_two_files_for_one_are_refused(tmp_path: Path) -> None:
