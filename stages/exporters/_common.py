@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.errors import ArtefactError, InputError, YieldError
+from stages.records import shown
 from stages.registry import Member
 from stages.schemas import TRIPLETS
 from stages.spec import Source
@@ -155,7 +156,7 @@ def _refuse_nul(kind: str, ids: pa.Array, texts: Sequence[str]) -> None:
 
 def _refuse(what: str, ids: pa.Array, wrong: Sequence[int]) -> None:
     if wrong:
-        named = ", ".join(repr(one) for one in ids.take(pa.array(wrong[:NAMED])).to_pylist())
+        named = ", ".join(f"'{shown(one)}'" for one in ids.take(pa.array(wrong[:NAMED])).to_pylist())
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise InputError(
             f"{what}, and no trainer can use it",

@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import replace
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -44,10 +45,12 @@ def check(target: Any, triplets: Source, texts: Texts, folder: Path) -> str:
         return f"{found}; rows not checked: {trainer} is not installed"
     plain, apart = replace(texts, template=TITLE_FIRST), getattr(target, "titles_apart", ())
     joined = {name: plain if name in apart else texts for name in ("load", "beside")}
-    rows = _same(target, package, folder, _read(target.load, package, folder), _wanted(target, joined["load"], folder))
-    if hasattr(target, "beside"):
-        wanted = _beside(target, joined["beside"], target.whole)
-        _same(target, package, folder, _read(target.beside, package, folder), wanted)
+    with redirect_stdout(sys.stderr):  # some packages print what they do, and `--json` has standard output for itself
+        wanted = _wanted(target, joined["load"], folder)
+        rows = _same(target, package, folder, _read(target.load, package, folder), wanted)
+        if hasattr(target, "beside"):
+            others = _beside(target, joined["beside"], target.whole)
+            _same(target, package, folder, _read(target.beside, package, folder), others)
     version = _version(package)
     by = f"{rows:,} rows equal, read by " + (f"{package} {version}" if version else f"Python's {package}")
     whole = f"{by}; {found}"

@@ -67,8 +67,9 @@ def checked(name: str, inputs: dict[str, Any], folder: Path, **config: Any) -> s
 
 
 @pytest.mark.parametrize(("name", "config"), [*((n, {}) for n in HERE), *OPTIONS.items()], ids=str)
-def test_what_is_written_is_read_back_equal(tmp_path, name, config):
+def test_what_is_written_is_read_back_equal(tmp_path, capsys, name, config):
     assert " rows equal" in checked(name, world(ROWS), tmp_path / name, **config)
+    assert not capsys.readouterr().out, "standard output is that of --json"
 
 
 @pytest.mark.parametrize("name", HERE)
