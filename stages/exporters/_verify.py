@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def _read(load: Callable[[Path], Iterator[Any]], package: str, folder: Path) -> 
         ) from error
 
 
+@cache  # it looks at every package that is installed
 def _version(package: str) -> str:
     """The version of an installed package; empty where it is none."""
     for name in (package, *importlib.metadata.packages_distributions().get(package, ())):
