@@ -175,6 +175,10 @@ SEEDS: dict[str, list[Seed]] = {
         ({"data.parquet": parquet([{"image": {"bytes": None, "path": "a.png"}, "text": "a dog"}]), "a.png": png(5)}, {"direction": "views"}),
         ({"state.json": b'{"_data_files": [{"filename": "data.arrow"}], "_split": "train"}', "dataset_info.json": b'{"features": {}}', "data.arrow": arrow(IMAGES)}, {}),
     ],
+    "open_clip": [
+        ({"t.tsv": b"filepath\ttitle\na.png\ta dog\nb.jpg\t\"a \"\"cat\"\"\"\na.png\tone more\n", "a.png": png(2), "b.jpg": JPEG}, {FILE: "t.tsv", "direction": "both"}),
+        ({"t.csv": b"path,filepath,title\n1,test/a.png,a dog\n2,train/b.png,\n", "test/a.png": png(2), "train/b.png": png(3)}, {FILE: "t.csv"}),
+    ],
     "openmoji": [
         ({"openmoji/svg/1F600.svg": SVG % 10, "openmoji/svg/1F6B4-200D-2642-FE0F.svg": SVG % 20, "data/emoji.json": json.dumps(EMOJI).encode()}, {"direction": "both"}),
         ({"openmoji/svg/1F600.svg": SVG % 5, "openmoji/svg/E000.svg": SVG % 5, "data/emoji.json": json.dumps(EMOJI).encode()}, {"direction": "classes"}),

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from pipeline import initial
-from stages import ingest
+from stages import export, ingest
 from stages.datasets._tar_samples import MEMBER_BYTES
 from stages.errors import ConfigError, InputError
+from stages.settings import parse
+from tests.pictured_world import IMAGES, TO_IMAGE, same, world
 from tests.pictures import PNG, noise, png
 from tests.stages.datasets.test_image_folder import pairs
 from tests.support import Result, run
@@ -209,3 +211,45 @@ def test_formats_of_pictures_are_recognised(tmp_path: Path) -> None:
     assert initial.recognise(str(tmp_path / "folder")).name == "image_folder"
     (tmp_path / "folder/metadata.jsonl").write_text(json.dumps({"file_name": "cat/1.png", "text": "a cat"}) + "\n")
     assert initial.recognise(str(tmp_path / "folder")).name == "image_folder"
+
+
+def test_a_table_of_open_clip_is_read_and_comes_back_from_its_export(tmp_path: Path) -> None:
+    exported = run(export, parse(export.ExportConfig, {"targets": {"open_clip": {}}}, "export"),
+                   world("pppppp", "ttt", TO_IMAGE), tmp_path / "out").files["exports/open_clip"]  # fmt: skip
+    found = initial.recognise(str(exported / "data/train.tsv"))
+    assert (found.name, found.guess.fields["folder"]) == ("open_clip", str(exported))
+    result = read(tmp_path, name="open_clip", **found.guess.fields)
+    pictures = result["pictures"]["image"].to_pylist()
+    told = {(text, same_as(pictures, row)) for text, row in shown(result)}
+    assert told == {("caption q0", 0), ("caption q1", 1), ("caption q1", 2), ("caption q2", 5)}
+
+
+def same_as(pictures: list[bytes], row: int) -> int:
+    """Which of the pictures of the world it is."""
+    return next(i for i in range(len(IMAGES)) if same(pictures[row], i))
+
+
+def shown(result: Result) -> set[tuple[str, int]]:
+    """Query and row of the picture of each judgement."""
+    texts, rows = result["queries"]["text"].to_pylist(), result["corpus"]["picture"].to_pylist()
+    return {(texts[r["query_row"]], rows[r["doc_row"]]) for r in result.rows("qrels") if r["relevance"] > 0}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [(b"../a.png\tx", "leads out of the folder"), (b"none.png\tx", "line 3"), (b"a.png", "1 cells where the header has 2"),
+     (b"/etc/a.png\tx", "leads out of the folder"), (b"\tx", "the name of the picture's file is missing")],
+)  # fmt: skip
+def test_a_table_of_open_clip_with_a_fault_is_told_with_its_line(row: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png(1))
+    (tmp_path / "in/t.tsv").write_bytes(b"filepath\ttitle\na.png\ta \xc3\xa9 dog\n" + row + b"\n")
+    given = {"name": "open_clip", "path": str(tmp_path / "in/t.tsv")}
+    with pytest.raises(InputError, match=says) as caught:
+        read(tmp_path, **given)
+    assert "t.tsv line 3" in str(caught.value)
+    result = read(tmp_path, "quarantine", **given)
+    assert {(r["file"], r["line"]) for r in result.rows("rejects")} == {("t.tsv", 3)}
+    assert "a é dog" in result["queries"]["text"].to_pylist()
+    with pytest.raises(ConfigError, match="there is no column 'path'"):
+        read(tmp_path, **given, image_key="path")
