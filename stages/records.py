@@ -186,7 +186,8 @@ def wrong_scores(value: object, texts: int) -> Wrong | None:
     if len(value) != texts:
         return Wrong(f"{len(value)} scores for {texts} texts", mend)
     for i, score in enumerate(value):
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+        number = isinstance(score, (int, float)) and not isinstance(score, bool)
+        if not number or (isinstance(score, float) and not math.isfinite(score)):
             return Wrong(f"{_kind(score)} where score {i} belongs", mend)
     return None
 

@@ -261,8 +261,11 @@ class Examples(Member):
         positives = self._positives(row)
         given = [_passages(row, column, wanted, None) for column in wanted.negatives]
         for found, column in zip((positives, *given), wanted.scores, strict=False):
-            if column and row.get(column) is not None and (wrong := wrong_scores(row[column], len(found))):
-                raise _CellError("document", column, *wrong, id=query_id)
+            value = row.get(column or "")
+            if wanted.encoded and isinstance(value, str):
+                value = listed(value) or value
+            if value is not None and (wrong := wrong_scores(value, len(found))):
+                raise _CellError("document", column or "", *wrong, id=query_id)
         negatives = tuple(passage for found in given for passage in found)
         if wanted.label and not _label(row, wanted.label):
             positives, negatives = (), (*positives, *negatives)

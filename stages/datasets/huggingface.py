@@ -85,7 +85,8 @@ class Huggingface(Examples):
         found = detect(Asked(self.anchor, self.positive, self.negatives, self.label), known, where)
         passages = found.positive == "positive_passages" and "query_id" in known
         given = self.anchor_id or ("query_id" if passages else None)
-        beside = tuple(f"{n}_scores" if f"{n}_scores" in known else None for n in (found.positive, *found.negatives))
+        lists = {"pos": "pos_scores", "neg": "neg_scores"}  # FlagEmbedding's
+        beside = tuple(s if (s := lists.get(n)) in known else None for n in (found.positive, *found.negatives))
         found = found._replace(anchor_id=given, positive_id=self.positive_id, nested=True, scores=beside)
         return found._replace(encoded=_encoded(file, (found.positive, *found.negatives)))
 

@@ -54,6 +54,7 @@ RAGGED = [
     ({"neg_scores": 0.5}, "the number 0.5 where a list of scores belongs", "neg_scores"),
     ({"neg_scores": [0.5, None]}, "null where score 1 belongs", "neg_scores"),
     ({"pos_scores": ["1", 2]}, "a str where score 0 belongs", "pos_scores"),
+    ({"neg_scores": [10**400, float("nan")]}, "NaN where score 1 belongs", "neg_scores"),
     ({"neg": None, "neg_scores": [1]}, "1 scores for 0 texts", "neg_scores"),
 ]
 
@@ -82,6 +83,12 @@ def test_scores_of_another_length_are_found_in_parquet_too(tmp_path: Path) -> No
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
     with pytest.raises(InputError, match="1 scores for 2 texts"):
         ingested("huggingface", tmp_path / "train.parquet", tmp_path)
+    as_text = b"query,pos,neg,neg_scores\nbread,\"['wheat']\",\"['stone', 'salt']\",\"[0.5, 0.1]\"\n"
+    (tmp_path / "a.csv").write_bytes(as_text)
+    assert len(judged(ingested("huggingface", tmp_path / "a.csv", tmp_path))) == 3
+    (tmp_path / "a.csv").write_bytes(as_text.replace(b", 0.1", b""))
+    with pytest.raises(InputError, match="1 scores for 2 texts"):
+        ingested("huggingface", tmp_path / "a.csv", tmp_path)
     pq.write_table(pa.Table.from_pylist(rows[:1]), tmp_path / "train.parquet")
     result = ingested("huggingface", tmp_path / "train.parquet", tmp_path)
     assert judged(result) == {("soup", "stock", 1), ("soup", "stone", 0)}
