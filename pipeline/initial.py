@@ -39,7 +39,7 @@ comparison = "least_positive"
 
 [judge.filters.known_positive]      # rules in order: the first that drops a candidate is its verdict
 [judge.filters.same_text]
-[judge.filters.relative_margin]
+{filters}[judge.filters.relative_margin]
 margin = 0.05                       # keep s ≤ p − |p|·margin; below 0 keeps some above the positive
 
 [sample]
@@ -68,6 +68,7 @@ PICTURES = (
     "# export: open_clip and webdataset by themselves, where there are pictures\n",
 )
 """Tables of the encoder and of the targets of export, by what there is to encode."""
+SPAM = "[judge.filters.negative_relevance]  # what is judged below 0, as spam, is no hard negative either\n"
 MAPPED = {"anchor": "anchor", "positive": "positive", "negative": "negatives", "label": "label",
           "anchor_id": "anchor_id", "positive_id": "positive_id", "split": "split"}  # fmt: skip
 """What can be mapped to a column, and the field that it becomes."""
@@ -135,7 +136,7 @@ def configuration(found: Recognised, source: str, target: Path, encoder: str) ->
     lines = "\n".join(line.replace("\n", " ") for line in told)
     shown = "".join(c if c.isprintable() else "?" for c in source)
     return TEMPLATE.format(source=shown, told=_printable(lines), encoder=model.replace("{}", _value(encoder)), dataset=dataset,
-                           targets=targets)  # fmt: skip
+                           targets=targets, filters=SPAM if found.name in {"trec", "ir_datasets"} else "")  # fmt: skip
 
 
 def _printable(text: str) -> str:

@@ -40,8 +40,10 @@ INPUTS = (
     Line("MS MARCO TSVs: collection, documents, queries, qrels, triples of ids or of texts; encoding mended when asked. "
          "`top1000` is not read", ("msmarco",),
          ("test_msmarco", "test_msmarco_documents_and_triples_of_texts", "test_msmarco_faults", "test_msmarco_lacks_and_clashes")),
-    Line("TREC topics, XML topics, qrels of four or three fields, documents", ("trec",),
-         ("test_trec_topics", "test_trec_forms_and_fields", "test_trec_faults")),
+    Line("TREC topics, XML topics, qrels of four or three fields, documents. What is judged below 0, as spam, is no positive, and with the "
+         "filter `negative_relevance`, which `init` writes, no hard negative", ("trec",),
+         ("test_trec_topics", "test_trec_forms_and_fields", "test_trec_faults", "test_relevance_below_0_drops_and_is_the_evidence",
+          "test_a_trec_collection_gets_the_filter_of_spam")),
     Line("TREC run of six, three or two fields: candidates, as the retriever `run`", (),
          ("test_a_run_that_was_written_is_read_back", "test_faults_are_told", "test_unknown_ids_stop_unless_they_are_allowed")),
     Line("ir_datasets ids, as an extra", ("ir_datasets",), ("test_ir_datasets", "test_ir_datasets_is_not_installed")),

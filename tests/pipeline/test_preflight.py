@@ -15,6 +15,7 @@ from pipeline.initial import configuration, mapping, recognise
 from stages.errors import ConfigError, InputError
 from tests.pipeline.test_cli import ROOT, hardrock
 from tests.stages.data import FIXTURES, beir, jsonl
+from tests.stages.datasets.test_repositories import TREC
 
 
 def written(source: str, target: Path, **more: Any) -> dict[str, Any]:
@@ -30,6 +31,14 @@ def test_the_stages_are_those_of_the_default(tmp_path: Path) -> None:
     assert ours["ingest"]["dataset"] == {"name": "beir", "path": str(FIXTURES / "kitchen")}
     for stage in default.keys() - {"encoder", "ingest"}:
         assert ours[stage] == default[stage], stage
+
+
+def test_a_trec_collection_gets_the_filter_of_spam(tmp_path: Path) -> None:
+    for name, content in TREC.items():
+        (tmp_path / name).write_bytes(content)
+    given = written(str(tmp_path), tmp_path / "hardrock.toml")
+    assert given["ingest"]["dataset"]["name"] == "trec"
+    assert list(given["judge"]["filters"]) == ["known_positive", "same_text", "negative_relevance", "relative_margin"]
 
 
 def test_odd_names_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
