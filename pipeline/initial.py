@@ -40,7 +40,7 @@ comparison = "least_positive"
 [judge.filters.known_positive]      # rules in order: the first that drops a candidate is its verdict
 [judge.filters.same_text]
 {filters}[judge.filters.relative_margin]
-margin = 0.05                       # keep s ≤ p − |p|·margin; below 0 keeps some above the positive
+margin = -0.05                      # keep s ≤ p − |p|·margin: up to 1.05 times the positive's score; 0.05 is stricter
 
 [sample]
 negatives = 5                       # a (query, positive) pair
@@ -52,7 +52,7 @@ name = "top"
 {targets}
 [train]
 batch_size = 64
-negatives = 1                       # of a pair; the default is 4, for twice the time
+negatives = 4                       # of a pair; each costs one more document a query
 learning_rate = 5e-5
 
 [evaluate]

@@ -39,7 +39,7 @@ class JudgeConfig(Settings):
         "that keeps more, and only for the positives that lie far enough above",
     )
     filters: Annotated[tuple[Filter, ...], ManyOf("filters")] = Field(
-        (KnownPositive(), SameText(), RelativeMargin()),
+        (KnownPositive(), SameText(), RelativeMargin(margin=-0.05)),
         description="rules in order; the first that drops a candidate is its verdict, the order changes no kept row. "
         "known_positive always takes part: where it is not listed it comes first",
     )

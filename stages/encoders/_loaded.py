@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from stages.encoders import _packed
 from stages.encoders._cores import bf16_gain, one_thread_each, spread, threads_for
 from stages.encoders._feed import Feed
 from stages.errors import ConfigError, ResourceError
+from stages.float32 import whole_float32
 from stages.weights import loading
 
 CPU_TOKENS, GPU_TOKENS, STATIC_TOKENS = 2_048, 65_536, 262_144
@@ -304,7 +304,7 @@ class Loaded:
         with self._tokenizing:
             features = self.model.preprocess(texts, prompt=prompt or None, task=role)
         features = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
-        with torch.autocast(self.device.type, dtype=torch.bfloat16) if self.autocast else nullcontext():
+        with torch.autocast(self.device.type, dtype=torch.bfloat16) if self.autocast else whole_float32():
             embeddings = self.model(features, task=role)["sentence_embedding"].float()
         return torch.nn.functional.normalize(embeddings, dim=1) if self.normalise else embeddings
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from stages.float32 import whole_float32
+
 PACK = {"cpu": 512, "cuda": 8_192}
 """Queries of one product. With some 1,000 documents what comes out, a byte or two a pair, stays in a core's own cache."""
 _TINY = 1e-36  # covers products that a processor flushes to zero
@@ -376,13 +378,8 @@ class Dense:
                 np.matmul(left.numpy(), right.numpy(), out=out.numpy())
                 return out
             return torch.mm(left, right, out=out)
-        matmul = torch.backends.cuda.matmul
-        before = matmul.allow_tf32, matmul.allow_bf16_reduced_precision_reduction
-        matmul.allow_tf32 = matmul.allow_bf16_reduced_precision_reduction = False
-        try:
+        with whole_float32():
             return left @ right
-        finally:
-            matmul.allow_tf32, matmul.allow_bf16_reduced_precision_reduction = before
 
     def above(
         self, documents: Documents, queries: Queries, limit: np.ndarray, span: np.ndarray, wanted: Iterable[int]

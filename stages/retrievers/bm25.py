@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,6 +17,19 @@ from stages.retrieval import Collection, best
 Stopwords = Literal[
     "none", "en", "en_plus", "da", "de", "es", "fr", "it", "ko", "nl", "no", "pt", "ru", "sv", "tr", "zh"
 ]  # fmt: skip
+
+
+def _bm25s() -> Any:
+    """The library, without JAX: it would try JAX's top_k at once, and that takes three quarters of a GPU's memory."""
+    if "bm25s" not in sys.modules and "jax" not in sys.modules:
+        sys.modules["jax"] = None  # type: ignore[assignment]
+        try:
+            import bm25s
+        finally:
+            del sys.modules["jax"]
+    import bm25s
+
+    return bm25s
 
 
 class Bm25(Member):
@@ -57,8 +71,7 @@ class Bm25(Member):
 
     def build(self, texts: Sequence[str]) -> Bm25Index:
         """Indexes documents in row order. Raises InputError when none of them holds a word."""
-        import bm25s
-
+        bm25s = _bm25s()
         tokens = self._tokens(texts)
         if not any(tokens):
             raise InputError(
@@ -70,9 +83,7 @@ class Bm25(Member):
 
     def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
         """The words of each text, lower-case and stemmed, in order."""
-        import bm25s
-
-        tokens: list[list[str]] = bm25s.tokenize(
+        tokens: list[list[str]] = _bm25s().tokenize(
             list(texts),
             token_pattern=self.token_pattern,
             stopwords=None if self.stopwords == "none" else self.stopwords,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from stages.checkpoints import MARK, Checkpoints, Journal
+from stages.float32 import whole_float32
 from stages.objectives import Objective
 from stages.training.collator import Collator
 from stages.training.contrastive import Contrastive
@@ -242,7 +244,8 @@ def fit(
     if path and (journal.stopped or done >= schedule.stop):
         trainer._load_from_checkpoint(str(path))
     else:
-        trainer.train(resume_from_checkpoint=str(path) if path else None)
+        with nullcontext() if schedule.bf16 else whole_float32():
+            trainer.train(resume_from_checkpoint=str(path) if path else None)
     if trainer.best:
         module.load_state_dict(trainer.best)
     module.eval()

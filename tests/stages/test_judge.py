@@ -39,10 +39,10 @@ def test_every_row_is_that_of_the_reference(comparison, seed, filters):
     assert len({r["verdict"] for r in expected}) > 1
 
 
-def test_the_default_rules_are_known_positive_same_text_and_a_relative_margin_of_5_percent():
+def test_the_default_rules_are_known_positive_same_text_and_a_ceiling_5_percent_above_the_positive():
     assert judge.JudgeConfig().semantic() == {
         "comparison": "least_positive",
-        "filters": [{"name": "known_positive"}, {"name": "same_text"}, {"name": "relative_margin", "margin": 0.05}],
+        "filters": [{"name": "known_positive"}, {"name": "same_text"}, {"name": "relative_margin", "margin": -0.05}],
         "promote": False,
         "promote_overlap": 0.8,
     }
@@ -85,7 +85,7 @@ def test_the_facts_and_counters_say_what_was_done():
     given = world(
         6,
         {
-            0: {"positives": {0: 1.0}, "found": {0: 1.0, 1: 0.96, 2: 0.5}},
+            0: {"positives": {0: 1.0}, "found": {0: 1.0, 1: 1.06, 2: 0.5}},
             1: {"positives": {3: 0.5}, "found": {4: 0.6}},
             2: {"positives": {5: 0.5}},
         },
@@ -140,7 +140,7 @@ def test_no_query_meets_the_positives_of_another_when_their_numbers_differ(compa
             3: {"positives": {6: 0.95}, "found": {16: 0.9, 17: 0.94}},
         },
     )
-    rows = judged(given, comparison=comparison).rows("judged")
+    rows = judged(given, filters=(RelativeMargin(),), comparison=comparison).rows("judged")
     own = {(p["query_row"], p["positive_row"]): p["score"] for p in given.positives}
     assert all(own[r["query_row"], r["positive_row"]] == r["positive_score"] for r in rows)
     found = {(r["query_row"], r["positive_row"], r["doc_row"]) for r in rows if r["verdict"] == "kept"}
@@ -180,9 +180,14 @@ def test_a_positive_of_another_query_with_the_same_text_is_no_negative_nor_is_it
     }  # fmt: skip
 
 
-def test_nothing_near_or_above_a_positive_below_zero_passes():
+def test_nothing_beyond_the_limit_of_a_positive_below_zero_passes():
     given = world(4, {0: {"positives": {0: -0.4}, "found": {1: -0.39, 2: -0.41, 3: -0.43}}})
-    assert verdicts(judged(given)) == {(0, 1): "relative_margin", (0, 2): "relative_margin", (0, 3): "kept"}
+    below = judged(given, filters=(RelativeMargin(),))
+    assert verdicts(below) == {(0, 1): "relative_margin", (0, 2): "relative_margin", (0, 3): "kept"}
+    above = judged(given)
+    assert verdicts(above) == {(0, 1): "kept", (0, 2): "kept", (0, 3): "kept"}
+    far = world(4, {0: {"positives": {0: -0.4}, "found": {1: -0.37, 2: 0.4}}})
+    assert set(verdicts(judged(far)).values()) == {"relative_margin"}
 
 
 @pytest.mark.parametrize("missing", [None, math.nan, math.inf, -math.inf])

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,3 +96,27 @@ def test_single_letters_are_words_when_asked_for() -> None:
     pattern = r"(?u)\b\w+\b"
     rows, _ = Bm25(stopwords="none", token_pattern=pattern).build(texts).search(["b"], 2)
     assert rows.tolist() == [[1, -1]]
+
+
+JAX = """
+import sys
+from stages.retrievers.bm25 import Bm25
+
+found = Bm25().build(["a broken wrist", "pneumonia"]).search(["wrist"], 1)
+assert found[0].tolist() == [[0]]
+assert not any(name.partition(".")[0] == "jax" for name in sys.modules)
+import jax
+"""
+
+
+def test_jax_is_left_alone_where_it_is_installed(tmp_path):
+    """What bm25s does with it at import reserves most of a GPU, which the models need."""
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax/__init__.py").write_text("")
+    (tmp_path / "jax/lax.py").write_text("raise SystemExit('claims the GPU')")
+    path = os.pathsep.join(map(str, (tmp_path, Path(__file__).parents[3])))
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-c", "import bm25s"]
+    taken = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "claims the GPU" in taken.stderr
+    subprocess.run([sys.executable, "-c", JAX], env=environment, check=True)

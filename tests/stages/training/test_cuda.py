@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -61,14 +62,15 @@ def test_training_lowers_the_loss_as_on_the_processor(encoder: Encoder, tmp_path
     last, first = there.rows("training_log")[-1], there.rows("training_log")[0]
     assert last["loss"] < 0.9 * first["loss"]
     assert first["masked"] == here.rows("training_log")[0]["masked"]
-    assert last["loss"] == pytest.approx(here.rows("training_log")[-1]["loss"], rel=0.25)
+    mean, expected = (np.mean([row["loss"] for row in result.rows("training_log")]) for result in (there, here))
+    assert mean == pytest.approx(expected, rel=0.25)  # dropout is another on each device
 
 
 @pytest.mark.parametrize("changes", [{}, {"cached": True, "pass_rows": 3}], ids=["plain", "cached"])
 def test_a_killed_run_goes_on_where_it_was(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ):
-    """Some kernels add in an order that changes from run to run, so weights agree to rounding where not to the bit."""
+    """Some kernels add in an order that changes from run to run: where a gradient is all rounding, Adam's step is too."""
     config = small(encoder, **changes)
     whole = support.run(train, config, real(20), tmp_path / "whole", device="cuda")
     with monkeypatch.context() as patch:
@@ -79,6 +81,9 @@ def test_a_killed_run_goes_on_where_it_was(
     assert any("goes on after step" in message for message in resumed.messages)
     one, other = (load_file(result.files["checkpoint"] / "model.safetensors") for result in (whole, resumed))
     start = load_file(Path(encoder.folder) / "model.safetensors")
-    moved = max(float((values - start[name]).abs().max()) for name, values in one.items())
-    assert max(float((values - other[name]).abs().max()) for name, values in one.items()) < 0.05 * moved
+    moved, differ = (
+        torch.cat([(values - others[name]).flatten() for name, values in one.items()]).norm()
+        for others in (start, other)
+    )
+    assert differ < 0.1 * moved
     assert [row["step"] for row in resumed.rows("training_log")] == [row["step"] for row in whole.rows("training_log")]
