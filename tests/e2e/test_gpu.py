@@ -29,7 +29,14 @@ def pairs(workspace: Path) -> set[tuple[object, object]]:
 
 
 def ndcg(workspace: Path, number: int) -> float:
-    wanted = {"system": "dense", "split": "test", "measure": "nDCG", "cutoff": 10, "query_row": None, "collection": None}
+    wanted = {
+        "system": "dense",
+        "split": "test",
+        "measure": "nDCG",
+        "cutoff": 10,
+        "query_row": None,
+        "collection": None,
+    }
     (value,) = [
         row["value"] for row in table(workspace, f"round-0{number}/evaluate/metrics") if wanted.items() <= row.items()
     ]
@@ -39,7 +46,13 @@ def ndcg(workspace: Path, number: int) -> float:
 @pytest.mark.parametrize("model", ["static", "transformer"])
 def test_a_run_is_that_of_a_processor(tmp_path: Path, model: str) -> None:
     write_beir(tmp_path / "beir")
-    config = CONFIG if model == "static" else CONFIG.replace(STATIC, MODEL).replace("0.05\ncheck", "2e-4\ncheck").replace("margin = 0.05", "margin = 0.0")
+    config = (
+        CONFIG
+        if model == "static"
+        else CONFIG.replace(STATIC, MODEL)
+        .replace("0.05\ncheck", "2e-4\ncheck")
+        .replace("margin = 0.05", "margin = 0.0")
+    )
     (tmp_path / "hardrock.toml").write_text(config.replace("[mine]", 'precision = "fp32"\n\n[mine]'))
     for device in ("cpu", "cuda"):
         hardrock("run", "--workspace", device, "--device", device, cwd=tmp_path)
