@@ -32,6 +32,11 @@ class Guarded(Settings):
         description="The data set, by the name of its adapter, and its fields. Each round embeds all of its documents."
     )
     split: Literal["train", "dev", "test"] = Field("test", description="Split of the queries that are measured.")
+    prompts: tuple[Annotated[str, Field(pattern=r"\{\}")], ...] = Field(
+        (),
+        description="Texts with {} in them, in whose place each document is put: its vector is the mean over them. For the classes of "
+        "zero-shot classification, with the data set's own prompt as {}. Each costs the encoding of all documents.",
+    )
     on_bad_row: Literal["fail", "quarantine"] = Field(
         "fail", description="fail: the first bad row stops the run. quarantine: bad rows are left out and counted."
     )
