@@ -202,9 +202,7 @@ def _search(
     return Hits("dense", *best)
 
 
-def _documents(
-    config: GuardConfig, loaded: LoadedEncoder, items: Sequence[Item], prompts: Sequence[str]
-) -> np.ndarray:
+def _documents(config: GuardConfig, loaded: LoadedEncoder, items: Sequence[Item], prompts: Sequence[str]) -> np.ndarray:
     """Embeddings of documents: float32 (n, d). With prompts the mean over them, of unit vectors, scaled to length 1 again.
 
     Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (CLIP), 2021, section 3.1.4. Raises

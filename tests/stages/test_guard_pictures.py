@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from stages import guard
-from stages.errors import ConfigError
+from stages.errors import ConfigError, InputError
 from stages.guard import GuardConfig
 from stages.imaging import rgb
 from tests import models
@@ -74,7 +74,12 @@ def config(folder: Path, direction: str, encoder: Any = None, **fields: Any) -> 
         "depth": 5, "ndcg_cutoffs": (5,), "mrr_cutoffs": (1,), "recall_cutoffs": (5,), "bootstrap": 100, "randomisations": 100,
     }  # fmt: skip
     return GuardConfig.model_validate(
-        {"collections": {"seen": {"dataset": data, "prompts": prompts}}, "encoder": encoder or Seer(), **given, **fields}
+        {
+            "collections": {"seen": {"dataset": data, "prompts": prompts}},
+            "encoder": encoder or Seer(),
+            **given,
+            **fields,
+        }
     )
 
 
@@ -119,9 +124,7 @@ def test_the_vector_of_a_class_is_the_mean_of_unit_vectors_over_prompts(
 
 
 def test_the_mean_over_prompts_has_length_one(folder: Path):
-    found = guard._documents(
-        config(folder, "classes"), Prompted({"wrong": 1}), ["red", "blue"], ("a {}", "wrong {}")
-    )
+    found = guard._documents(config(folder, "classes"), Prompted({"wrong": 1}), ["red", "blue"], ("a {}", "wrong {}"))
     one, other = (Prompted({"wrong": 1}).encode([f"{word} red", f"{word} blue"], "document") for word in ("a", "wrong"))
     expected = (one + other).astype(np.float64)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -156,3 +159,14 @@ def test_captions_and_pictures_look_for_each_other(folder: Path, block: int):
 def test_an_encoder_of_texts_is_refused(folder: Path):
     with pytest.raises(ConfigError, match="pictures to encode"):
         run(guard, config(folder, "both", models.tiny()), OWN, folder / "out")
+
+
+def test_only_pictures_of_queries_that_are_measured_are_decoded(folder: Path):
+    (folder / "data" / "train" / "red").mkdir(parents=True)
+    (folder / "data" / "train" / "red" / "half.png").write_bytes(packed(blob(COLOURS["red"], 1))[:60])
+    result = run(guard, config(folder, "classes"), OWN, folder / "out")
+    assert result.facts["seen"]["queries"] == 10
+    assert means(result)["MRR"] == pytest.approx(0.9)
+    (folder / "data" / "test" / "red" / "half.png").write_bytes(packed(blob(COLOURS["red"], 1))[:60])
+    with pytest.raises(InputError, match="picture"):
+        run(guard, config(folder, "classes"), OWN, folder / "out2")
