@@ -215,11 +215,11 @@ def _documents(config: GuardConfig, loaded: LoadedEncoder, items: Sequence[Item]
             "prompts are put around texts, and there are pictures among the documents", where="guard.collections",
             try_='direction = "classes", or no prompts',
         )  # fmt: skip
-    total = np.float32(0.0)
+    each = []
     for prompt in prompts:
         texts = [prompt.replace("{}", cast(str, item)) for item in items]
-        total = total + _unit(_finite(_encode(config, loaded, texts, "document"), "document"))
-    return _unit(np.asarray(total))
+        each.append(_unit(_finite(_encode(config, loaded, texts, "document"), "document")))
+    return _unit(np.sum(each, axis=0))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -178,7 +178,8 @@ class Towers(InputModule):  # type: ignore[misc]  # the library has no types
             }
             tokens: Tensor = self.text_tower(**given).last_hidden_state
         weight = mask.unsqueeze(-1).to(tokens.dtype)
-        return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        pooled: Tensor = (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        return pooled
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         self.save_config(output_path)

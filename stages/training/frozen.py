@@ -63,8 +63,7 @@ def _store(collator: Collator, firsts: Sequence[tuple[Texts, int]], file: Path, 
             stored = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(len(firsts), values.shape[1]))
         stored[start : start + len(items)] = values
         limits[start : start + len(items)] = at_limit
-    if stored is not None:
-        stored.flush()
+    del stored  # what was written goes to the file
     return limits
 
 
