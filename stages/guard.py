@@ -21,7 +21,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from stages.cells import Best, merge
 from stages.encoding import Encoder, LoadedEncoder, PictureEncoder, refuse_kinds, resolve
-from stages.errors import InputError
+from stages.errors import ConfigError, InputError
 from stages.guarded import Collection, Guarded, Item, query_hashes, read
 from stages.held import once
 from stages.indexes.flat import Flat
@@ -189,7 +189,7 @@ def _search(
     flat = Flat()
     with context.progress(f"guard {name}", int(collection.kept.sum())) as bar:
         for numbers, items in collection.documents(config.block_rows):
-            vectors = _finite(_encode(config, loaded, items, "document"), "document")
+            vectors = _finite(_documents(config, loaded, items, collection.source.prompts), "document")
             shown = collection.shown[numbers]
             for picture in (False, True) if mixed else (None,):
                 some = np.arange(len(numbers)) if picture is None else np.flatnonzero(shown == picture)
@@ -202,6 +202,33 @@ def _search(
                 best.rows[who], best.scores[who] = merge([old, Best(numbers[some][found.rows], found.scores)], depth)
             bar.advance(len(items))
     return Hits("dense", *best)
+
+
+def _documents(config: GuardConfig, loaded: LoadedEncoder, items: Sequence[Item], prompts: Sequence[str]) -> np.ndarray:
+    """Embeddings of documents: float32 (n, d). With prompts the mean over them, of unit vectors, scaled to length 1 again.
+
+    Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (CLIP), 2021, section 3.1.4. Raises
+    ConfigError for prompts where a document is a picture.
+    """
+    if not prompts:
+        return _encode(config, loaded, items, "document")
+    if not all(isinstance(item, str) for item in items):
+        raise ConfigError(
+            "prompts are put around texts, and there are pictures among the documents", where="guard.collections",
+            try_='direction = "classes", or no prompts',
+        )  # fmt: skip
+    each = []
+    for prompt in prompts:
+        texts = [prompt.replace("{}", cast(str, item)) for item in items]
+        each.append(_unit(_finite(_encode(config, loaded, texts, "document"), "document")))
+    return _unit(np.sum(each, axis=0))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Scaled to length 1; a vector of zeros stays one."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: np.ndarray = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return scaled
 
 
 def _queries(config: GuardConfig, loaded: LoadedEncoder, collection: Collection) -> np.ndarray:

@@ -7,7 +7,7 @@ block is held at a time.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from pydantic import Field
 
 from stages.errors import InputError
 from stages.intake import Dataset, Intake
-from stages.records import Wrong, stable_hash
+from stages.records import Document, Query, Wrong, stable_hash
 from stages.registry import OneOf
 from stages.settings import Settings
 from stages.text import join_title, text_hash, text_hashes
@@ -32,6 +32,11 @@ class Guarded(Settings):
         description="The data set, by the name of its adapter, and its fields. Each round embeds all of its documents."
     )
     split: Literal["train", "dev", "test"] = Field("test", description="Split of the queries that are measured.")
+    prompts: tuple[Annotated[str, Field(pattern=r"\{\}")], ...] = Field(
+        (),
+        description="Texts with {} in them, in whose place each document is put: its vector is the mean over them. For the classes of "
+        "zero-shot classification, with the data set's own prompt as {}. Each costs the encoding of all documents.",
+    )
     on_bad_row: Literal["fail", "quarantine"] = Field(
         "fail", description="fail: the first bad row stops the run. quarantine: bad rows are left out and counted."
     )
@@ -83,7 +88,7 @@ class Collection:
             return
         wanted = {query.id for query in self.queries}
         items: list[Item] = []
-        for query in _intake(self.source, self.id_bytes, _silent).queries():
+        for query in _intake(self.source, self.id_bytes, _silent, wanted).queries():
             if query.id in wanted:
                 items.append(query.text if query.picture is None else query.picture.image)
             if len(items) == rows:
@@ -123,7 +128,8 @@ def read(
     With `limit`, at most that many queries, those with the smallest stable hash of their id, the documents relevant to them,
     and others by the smallest hash up to ten times the limit. Raises InputError for what cannot be used.
     """
-    intake = _intake(source, id_bytes, log)
+    measured: set[str] = set()  # ids of queries whose pictures are decoded, known when the judgements are read
+    intake = _intake(source, id_bytes, log, measured)
     hashes: list[int] = []
     shown: list[bool] = []
     ids: list[str] = []
@@ -134,6 +140,7 @@ def read(
         hashes.append(text_hash(text) if document.picture is None else document.picture.pixels)
         ids += [document.id] if limit is not None else []
     judged = _judgements(intake, source.split)
+    measured.update(judged)
     queries = _queries(intake, judged)
     intake.check_missing()
     if not queries:
@@ -158,7 +165,12 @@ def _silent(message: str) -> None:
     """The second reading finds what the first one said."""
 
 
-def _intake(source: Guarded, id_bytes: int, log: Callable[[str], None]) -> Intake:
+def _intake(source: Guarded, id_bytes: int, log: Callable[[str], None], asked: Set[str] = frozenset()) -> Intake:
+    """Reads the data set; of queries only the pictures of those that are asked are decoded."""
+
+    def decodes(table: str, item: Document | Query) -> bool:
+        return table == "corpus" or (isinstance(item.id, str) and item.id in asked)
+
     return Intake(
         source.dataset,
         fail=source.on_bad_row == "fail",
@@ -166,6 +178,7 @@ def _intake(source: Guarded, id_bytes: int, log: Callable[[str], None]) -> Intak
         missing_allowed=source.missing_judgements_allowed,
         part_rows=_REJECTS,
         log=log,
+        decodes=decodes,
     )
 
 

@@ -127,6 +127,16 @@ class Documents(Protocol):
         """How many queries have each document among their candidates, int64 (D,), and how many queries have any."""
         ...
 
+    @property
+    def groups(self) -> np.ndarray:
+        """A number from 0 for each document's group, -1 where it has none: int64 (D,)."""
+        ...
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Documents that are relevant to queries of dev or test and to none of train: bool (D,)."""
+        ...
+
     def texts(self, blocks: Sequence[np.ndarray]) -> Iterator[pa.Array]:
         """What is encoded of each block's documents, title and text: large_string (n,)."""
         ...
@@ -162,7 +172,7 @@ class Candidates:
 
     @property
     def corpus(self) -> Documents:
-        """Texts, vectors and occurrences. Raises ArtefactError where only the candidates are at hand."""
+        """Texts, vectors, groups and occurrences. Raises ArtefactError where only the candidates are at hand."""
         if self.documents is None:
             raise ArtefactError(
                 "a filter needs texts, vectors or counts of the documents",

@@ -360,13 +360,14 @@ def _guided(
 def _collator(config: TrainConfig, inputs: Inputs, context: Context, work: _Work, model: _Model) -> Collator:
     """What makes the batches."""
     from stages.training.collator import Augmenting, Collator
+    from stages.training.frozen import frozen, remember
     from stages.training.model import rows_of_a_pass
 
     encoder, module, bf16 = model
     chosen = work.plan.pairs.examples
     queries, documents = _read(encoder, inputs, context, chosen)
     shows = "picture" in kinds(inputs["corpus"]) | kinds(inputs["queries"])
-    return Collator(
+    collator = Collator(
         plan=work.plan,
         known=work.relevance.known(),
         queries=queries,
@@ -377,6 +378,8 @@ def _collator(config: TrainConfig, inputs: Inputs, context: Context, work: _Work
         guidance=Guidance(work.scores, _guided(config, inputs, context, chosen, bf16)),
         augmenting=Augmenting(config.augmentations, config.seed) if config.augmentations else None,
     )
+    remember(collator, frozen(module, config.augmentations), context.scratch, bf16, context.log)
+    return collator
 
 
 def _development(

@@ -43,6 +43,11 @@ class World:
         text = self.doc_texts[doc]
         return [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.9, 0.1], [0.9, -0.2], [0.5, 0.5], [1.5, 0.0]][text % 7]
 
+    def group(self, doc: int) -> str | None:
+        """A document's group, which hangs on its text alone; some have none."""
+        text = self.doc_texts[doc]
+        return None if text % 5 == 0 else f"group {text % 4}"
+
     def inputs(self, cuts: Sequence[int] = ()) -> dict[str, Table]:
         """The tables, with candidates and positives cut into parts before the query rows in `cuts`."""
         bounds = [0, *cuts, len(self.query_texts)]
@@ -56,6 +61,7 @@ class World:
                             "doc_id": f"d{i}",
                             "title": "A title" if text % 3 == 0 else None,
                             "text": self.words(i),
+                            "group": self.group(i),
                             "text_hash": text,
                         }
                         for i, text in enumerate(self.doc_texts)
@@ -217,6 +223,8 @@ FILTERS = [
     {"name": "hub", "share": 0.6},
     {"name": "near_duplicate_semantic", "threshold": 0.9},
     {"name": "near_duplicate_lexical", "threshold": 0.75, "unit": "word", "size": 2},
+    {"name": "same_group"},
+    {"name": "held_out"},
 ]
 
 

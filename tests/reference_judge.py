@@ -122,6 +122,18 @@ def known_positives(world, query: int) -> set[int]:
     return {j["doc_row"] for j in world.qrels if j["query_row"] in asked and j["relevance"] > 0}
 
 
+def same_group(world, found, positive, rule):
+    mine = world.group(found["doc_row"])
+    same = [d for d in known_positives(world, found["query_row"]) if mine is not None and world.group(d) == mine]
+    return not same, max(same, default=None), None
+
+
+def held_out(world, found, positive, rule):
+    splits = {j["split"] for j in world.qrels if j["doc_row"] == found["doc_row"] and j["relevance"] > 0}
+    held = bool(splits) and "train" not in splits
+    return not held, held, None
+
+
 def near_duplicate_semantic(world, found, positive, rule):
     mine = world.vector(found["doc_row"])
     products = [
@@ -167,6 +179,7 @@ RULES = {
     for f in (
         known_positive, same_text, rank_window, absolute_margin, relative_margin, score_window, shift,
         duplicate_candidate, hub, near_duplicate_semantic, near_duplicate_lexical,
+        same_group, held_out,
     )
 }  # fmt: skip
 

@@ -53,7 +53,7 @@ def compare(
     )
     with locked(asked.workspace.root):
         start_logging(asked.workspace.root)
-        trials, budget = work(asked, arms, seeds, steps)
+        trials, budget = work(asked, arms, seeds, steps, named=bool(first))
         table = compared(trials, budget)
         _store(asked.workspace, asked.rounds, table)
     if as_json:

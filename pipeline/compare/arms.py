@@ -17,7 +17,8 @@ class Arm:
 
     `changes` are overrides of the configuration, `KEY=VALUE` with a TOML value. `rounds` share the budget of steps.
     `miner` names a library that mines in the place of the retrievers; `pipeline.compare.miner` calls it. `mines` is
-    whether it trains on mined negatives at all.
+    whether it trains on mined negatives at all. `pictured` is whether it can be had where there are pictures: what does not search
+    vectors would search their captions.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Arm:
     rounds: int = 1
     miner: str | None = None
     mines: bool = True
+    pictured: bool = True
 
 
 def _rules(*filters: str) -> str:
@@ -58,6 +60,7 @@ ARMS = (
             *_NOT_DENSE,
             'sample.sampler={name="random"}',
         ),
+        pictured=False,
     ),
     Arm(
         "bm25",
@@ -68,6 +71,7 @@ ARMS = (
             *_NOT_DENSE,
             'sample.sampler={name="first"}',
         ),
+        pictured=False,
     ),
     Arm(
         "naive",
@@ -95,6 +99,7 @@ ARMS = (
         "`mine_hard_negatives` of sentence-transformers, with the settings of its documentation",
         (_rules("known_positive"), *_NOT_DENSE, 'sample.sampler={name="first"}'),
         miner="sentence_transformers",
+        pictured=False,
     ),
     Arm("second_round", "the configuration as it is given, mined again after half of the steps (ANCE)", rounds=2),
 )
@@ -107,3 +112,18 @@ def chosen(names: Sequence[str]) -> tuple[Arm, ...]:
         if name not in known:
             raise ConfigError(f"no arm {name!r}", try_=suggestion(name, list(known)))
     return tuple(arm for arm in ARMS if not names or arm.name in names)
+
+
+def seeing(arms: Sequence[Arm], *, named: bool) -> tuple[tuple[Arm, ...], str]:
+    """Those of the arms that can be had where there are pictures, and the names of the others.
+
+    Raises ConfigError where there are others and they were asked for by name.
+    """
+    fits = tuple(arm for arm in arms if arm.pictured)
+    others = ", ".join(arm.name for arm in arms if not arm.pictured)
+    if others and named:
+        raise ConfigError(
+            "there are pictures, and these arms search texts", where="--arms", got=others,
+            try_=f"--arms {' '.join(arm.name for arm in ARMS if arm.pictured)}",
+        )  # fmt: skip
+    return fits, others

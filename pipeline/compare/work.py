@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config, plan
-from pipeline.compare.arms import Arm
+from pipeline.compare.arms import Arm, seeing
 from pipeline.compare.miner import mined
 from pipeline.compare.reading import stored
 from pipeline.manifest import Manifest
@@ -24,6 +24,7 @@ from pipeline.runner import Runner
 from pipeline.store import Workspace
 from stages.errors import ArtefactError, ConfigError
 from stages.examples import examples
+from stages.pictures import kinds
 from stages.schemas import TRIPLETS
 
 FOLDER = "compare"
@@ -104,16 +105,23 @@ class Shelf:
         return (lender, manifest) if lender and manifest and manifest.key == key else None
 
 
-def work(asked: Asked, arms: Sequence[Arm], seeds: int, steps: int | None) -> tuple[list[Trial], int]:
+def work(
+    asked: Asked, arms: Sequence[Arm], seeds: int, steps: int | None, *, named: bool = False
+) -> tuple[list[Trial], int]:
     """Brings every arm with every seed up to date; call it with the workspace's lock held. Returns the trials and the steps.
 
-    Seeds come first: after each one all arms can be compared.
+    Seeds come first: after each one all arms can be compared. Where there are pictures, arms that search texts are left out, and
+    refused where they are `named`.
     """
     shelf = Shelf()
     for root in (asked.workspace.root, *sorted(path for path in asked.folder.glob("*") if path.is_dir())):
         shelf.scan(Workspace(root))
     shared = asked.runner("shared", ())
     bring(shared, [Node("ingest")], shelf)
+    if "picture" in kinds(stored(shared, Node("ingest"), "corpus")) | kinds(stored(shared, Node("ingest"), "queries")):
+        arms, others = seeing(arms, named=named)
+        if others:
+            LOG.info("compare: there are pictures: %s would search texts and are left out", others)
     budget = _budget(shared, steps)
     LOG.info("compare: %d arms, %d seeds, %d steps each", len(arms), seeds, budget)
     trials: list[Trial] = []

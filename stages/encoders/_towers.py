@@ -156,23 +156,30 @@ class Towers(InputModule):  # type: ignore[misc]  # the library has no types
         return dict(self.tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt"))
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Adds `sentence_embedding`, float (n, d)."""
+        """Adds `sentence_embedding`, float (n, d). In place of inputs there may be what a tower gave: see `tower`."""
+        pictures = "pixel_values" in features or "vision_features" in features
+        given = features.get("vision_features" if pictures else "text_features")
+        found = self.tower(features) if given is None else given
+        features["sentence_embedding"] = (self.vision_head if pictures else self.text_head)(found)
+        return features
+
+    def tower(self, features: dict[str, Any]) -> Tensor:
+        """What the tower gives for what `preprocess` gave, before the projection: float (n, f)."""
         if "pixel_values" in features:
             pixels = features["pixel_values"]
             values = (pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()) * 2 - 1
             with torch.set_grad_enabled(torch.is_grad_enabled() and "vision" not in self.freeze):
-                found = self.vision_tower(values)
-            features["sentence_embedding"] = self.vision_head(found)
-            return features
+                seen: Tensor = self.vision_tower(values)
+            return seen
         mask = features["attention_mask"]
         with torch.set_grad_enabled(torch.is_grad_enabled() and "text" not in self.freeze):
             given = {
                 name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features
             }
-            tokens = self.text_tower(**given).last_hidden_state
+            tokens: Tensor = self.text_tower(**given).last_hidden_state
         weight = mask.unsqueeze(-1).to(tokens.dtype)
-        features["sentence_embedding"] = self.text_head((tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1))
-        return features
+        pooled: Tensor = (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        return pooled
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         self.save_config(output_path)

@@ -60,7 +60,7 @@
       make("span", "value", score === null ? "no score" : score.toFixed(3)));
     if (score !== null && against) {
       const gap = (against - score) / Math.abs(against);
-      const says = make("span", "gap", `${gap < 0 ? "−" : "+"}${Math.abs(100 * gap).toFixed(1)}%`);
+      const says = make("span", "gap", `${gap < 0 ? "−" : "+"}${Math.abs(gap) < 10 ? Math.abs(100 * gap).toFixed(1) : ">1000"}%`);
       says.title = "gap: how far the score lies below that of the positive, as a share of it";
       numbers.append(says);
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,25 @@ from stages.text import joined
 from stages.training.plan import Plan
 
 Item = Any
-"""A text, str; or a picture, PIL.Image.Image of mode RGB, or a uint8 tensor (3, h, w) where it is a view of one."""
+"""A text, str; or a picture, PIL.Image.Image of mode RGB, or a uint8 tensor (3, h, w) where it is a view of one; or `Held`."""
+
+
+class Held(NamedTuple):
+    """What a frozen tower gives for a text or picture, in its place."""
+
+    tower: str
+    features: np.ndarray  # float32 (d,)
+    at_limit: bool
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a frozen tower gives for some of n rows, in a file that is mapped."""
+
+    tower: str
+    file: Path  # float32 (f, d), as numpy saves it
+    places: np.ndarray  # int64 (n,), the place of each row in the file, -1 for rows that are not in it
+    at_limit: np.ndarray  # bool (f,), texts that take all the tokens there may be
 
 
 class Texts:
@@ -37,24 +56,43 @@ class Texts:
         album: Album | None = None,
     ) -> None:
         """Rows ascending, int (n,); texts and prompts of these rows, strings (n,); the row of each in the album, -1 for texts."""
-        self._rows, self._texts, self._prompts, self._pictures, self._album = rows, texts, prompts, pictures, album
+        self.rows, self._texts, self._prompts, self._pictures, self._album = rows, texts, prompts, pictures, album
+        self.features: list[Features] = []
 
     def of(self, rows: np.ndarray) -> tuple[list[Item], list[str]]:
-        """Texts or pictures and prompts of rows, which may repeat."""
-        found = np.searchsorted(self._rows, rows)
+        """Texts or pictures and prompts of rows, which may repeat. What frozen towers gave stands in their place."""
+        found = np.searchsorted(self.rows, rows)
         places = pa.array(found)
         items: list[Item] = self._texts.take(places).to_pylist()
+        for one in self.features:
+            values = np.load(one.file, mmap_mode="r")
+            for i, place in enumerate(one.places[found].tolist()):
+                if place >= 0:
+                    items[i] = Held(one.tower, values[place], bool(one.at_limit[place]))
         if self._pictures is not None and self._album is not None:
-            wanted = self._pictures[found]
-            decoded = {row: rgb(self._album[row]) for row in np.unique(wanted[wanted >= 0]).tolist()}
-            items = [decoded.get(row, item) for row, item in zip(wanted.tolist(), items, strict=True)]
+            wanted = [
+                -1 if isinstance(item, Held) else row for item, row in zip(items, self._pictures[found], strict=True)
+            ]
+            decoded = {row: rgb(self._album[row]) for row in sorted(set(wanted)) if row >= 0}
+            items = [decoded.get(row, item) for row, item in zip(wanted, items, strict=True)]
         return items, self._prompts.take(places).to_pylist()
+
+    def sameness(self, shown: bool) -> tuple[np.ndarray, list[Any]]:
+        """The places among the rows of all pictures, or of all texts: int64 (k,); and what is the same for the same item."""
+        pictured = np.zeros(len(self.rows), dtype=bool) if self._pictures is None else self._pictures >= 0
+        places = np.flatnonzero(pictured == shown)
+        if shown:
+            return places, [] if self._pictures is None else self._pictures[places].tolist()
+        chosen = pa.array(places)
+        return places, list(
+            zip(self._prompts.take(chosen).to_pylist(), self._texts.take(chosen).to_pylist(), strict=True)
+        )
 
     def shown(self, rows: np.ndarray) -> np.ndarray:
         """Which rows are pictures: bool, as many as rows."""
         if self._pictures is None:
             return np.zeros(len(rows), dtype=bool)
-        return np.asarray(self._pictures[np.searchsorted(self._rows, rows)] >= 0)
+        return np.asarray(self._pictures[np.searchsorted(self.rows, rows)] >= 0)
 
 
 def texts_of(source: Source, rows: np.ndarray, prompt: str, album: Album | None = None) -> Texts:
@@ -158,29 +196,36 @@ class Collator:
         passes: list[list[int]] = []
         rank, size = self.share
         lengths = [len(item) if isinstance(item, str) else -1 for item in texts]
-        sorts = [(length < 0, prompt) for length, prompt in zip(lengths, prompts, strict=True)]
+        towers = [item.tower if isinstance(item, Held) else "" for item in texts]
+        sorts = [(length < 0, *sort) for length, *sort in zip(lengths, towers, prompts, strict=True)]
         for sort in sorted(set(sorts)):
             order = sorted((i for i, own in enumerate(sorts) if own == sort), key=lambda i: lengths[i])
             rows = min(self.pass_rows, -(-len(order) // size))
             passes += [order[start : start + rows] for start in range(0, len(order), rows)]
-        cap = {} if self.max_tokens is None else {"max_length": self.limit}
-        tokens = [
-            dict(self.module.preprocess([texts[i] for i in rows], prompt=prompts[rows[0]] or None, task=role, **cap))
-            for rows in passes[rank::size]
-        ]
+        tokens = [self._inputs(role, [texts[i] for i in rows], prompts[rows[0]]) for rows in passes[rank::size]]
+        own = [texts[i] for rows in passes[rank::size] for i in rows]
         owner = np.repeat(np.arange(len(passes)), [len(rows) for rows in passes])
         return {
             "passes": tokens,
             "own": torch.from_numpy(np.flatnonzero(owner % size == rank)),
             "places": torch.from_numpy(np.argsort(np.concatenate(passes), kind="stable")),
-            "at_limit": sum(self._at_limit(features) for features in tokens),
+            "at_limit": sum(int(self.at_limit(features).sum()) for features in tokens)
+            + sum(item.at_limit for item in own if isinstance(item, Held)),
         }
 
-    def _at_limit(self, features: dict[str, Any]) -> int:
-        """Texts that take all the tokens there may be: most of them are cut."""
+    def _inputs(self, role: str, items: list[Item], prompt: str) -> dict[str, Any]:
+        """What the model takes of items of one sort."""
+        if isinstance(items[0], Held):
+            return {f"{items[0].tower}_features": torch.from_numpy(np.stack([item.features for item in items]))}
+        cap = {} if self.max_tokens is None else {"max_length": self.limit}
+        return dict(self.module.preprocess(items, prompt=prompt or None, task=role, **cap))
+
+    def at_limit(self, features: dict[str, Any]) -> torch.Tensor:
+        """Texts of a pass that take all the tokens there may be, bool (n,): most of them are cut."""
         if self.limit is None or "attention_mask" not in features:
-            return 0
-        return int((features["attention_mask"].sum(dim=1) >= self.limit).sum())
+            return torch.zeros(0, dtype=torch.bool)
+        found: torch.Tensor = features["attention_mask"].sum(dim=1) >= self.limit
+        return found
 
 
 def _places(owners: np.ndarray) -> np.ndarray:

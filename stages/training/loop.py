@@ -249,9 +249,15 @@ def fit(
     if trainer.best:
         module.load_state_dict(trainer.best)
     module.eval()
-    if trainer.loss.objective.state_dict():
-        log(f"the loss learned: {' '.join(str(trainer.loss.objective).split())}")
+    if learned := learned_scalars(trainer.loss.objective):
+        log(f"the loss learned: {learned}")
     return journal
+
+
+def learned_scalars(objective: nn.Module) -> str:
+    """What a loss has learned that is one number, such as its temperature: not the weights of a head."""
+    alone = (m for m in objective.modules() if any(p.ndim == 0 for p in m.parameters(recurse=False)))
+    return "; ".join(module.extra_repr().removesuffix(", learned") for module in alone)
 
 
 def carry(folder: Path, stop: int, path: Path) -> None:

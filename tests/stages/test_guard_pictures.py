@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from stages import guard
-from stages.errors import ConfigError
+from stages.errors import ConfigError, InputError
 from stages.guard import GuardConfig
 from stages.imaging import rgb
 from tests import models
@@ -67,17 +68,74 @@ def folder(tmp_path: Path) -> Path:
 
 
 def config(folder: Path, direction: str, encoder: Any = None, **fields: Any) -> GuardConfig:
-    data = {"name": "image_folder", "path": str(folder / "data"), "direction": direction}
+    data = {"name": "image_folder", "path": str(folder / "data"), "direction": direction, "prompt": "{}"}
+    prompts = fields.pop("prompts", ())
     given: dict[str, Any] = {
         "depth": 5, "ndcg_cutoffs": (5,), "mrr_cutoffs": (1,), "recall_cutoffs": (5,), "bootstrap": 100, "randomisations": 100,
     }  # fmt: skip
     return GuardConfig.model_validate(
-        {"collections": {"seen": {"dataset": data}}, "encoder": encoder or Seer(), **given, **fields}
+        {
+            "collections": {"seen": {"dataset": data, "prompts": prompts}},
+            "encoder": encoder or Seer(),
+            **given,
+            **fields,
+        }
     )
 
 
 def means(result: Any) -> dict[str, float]:
     return {row["measure"]: row["value"] for row in result.rows("guard_metrics") if row["query_row"] is None}
+
+
+class Prompted(Seer):
+    """What a class is called depends on the prompt: with some it is another colour, and one prompt has vectors ten times as long."""
+
+    def __init__(self, turns: dict[str, int], long: str = "") -> None:
+        super().__init__()
+        self.turns, self.long = turns, long
+        self.asked: list[str] = []
+
+    def encode(self, texts: Sequence[str], role: str, *args: Any, **kwargs: Any) -> np.ndarray:
+        self.asked += texts
+        names = list(COLOURS)
+        turned = []
+        for text in texts:
+            *prompt, name = text.split()
+            turned.append(names[(names.index(name) + self.turns.get(" ".join(prompt), 0)) % len(names)])
+        lengths = [10.0 if self.long and text.startswith(self.long) else 1.0 for text in texts]
+        return super().encode(turned, role) * np.array(lengths, dtype=np.float32)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "long", "expected"),
+    [
+        (("wrong {}",), "", 0.0),
+        (("a {}", "wrong {}", "the {}"), "", 0.9),  # two against one
+        (("a {}", "wrong {}", "the {}"), "wrong", 0.9),  # lengths say nothing: each prompt counts once
+    ],
+)
+def test_the_vector_of_a_class_is_the_mean_of_unit_vectors_over_prompts(
+    folder: Path, prompts: tuple[str, ...], long: str, expected: float
+):
+    encoder = Prompted({"wrong": 1}, long)
+    measured = means(run(guard, config(folder, "classes", encoder, prompts=prompts), OWN, folder / "out"))["MRR"]
+    assert measured == pytest.approx(expected, abs=0.11 if expected == 0 else 1e-9)  # the odd one
+    assert sorted(encoder.asked) == sorted(prompt.replace("{}", name) for prompt in prompts for name in COLOURS)
+
+
+def test_the_mean_over_prompts_has_length_one(folder: Path):
+    found = guard._documents(config(folder, "classes"), Prompted({"wrong": 1}), ["red", "blue"], ("a {}", "wrong {}"))
+    one, other = (Prompted({"wrong": 1}).encode([f"{word} red", f"{word} blue"], "document") for word in ("a", "wrong"))
+    expected = (one + other).astype(np.float64)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_prompts_around_pictures_and_prompts_without_a_place_are_refused(folder: Path):
+    with pytest.raises(ConfigError, match="prompts are put around texts"):
+        run(guard, config(folder, "text_to_image", prompts=("a {}",)), OWN, folder / "out")
+    with pytest.raises(ValidationError, match="prompts"):
+        config(folder, "classes", prompts=("a picture",))
 
 
 @pytest.mark.parametrize("block", [2, 100])
@@ -101,3 +159,14 @@ def test_captions_and_pictures_look_for_each_other(folder: Path, block: int):
 def test_an_encoder_of_texts_is_refused(folder: Path):
     with pytest.raises(ConfigError, match="pictures to encode"):
         run(guard, config(folder, "both", models.tiny()), OWN, folder / "out")
+
+
+def test_only_pictures_of_queries_that_are_measured_are_decoded(folder: Path):
+    (folder / "data" / "train" / "red").mkdir(parents=True)
+    (folder / "data" / "train" / "red" / "half.png").write_bytes(packed(blob(COLOURS["red"], 1))[:60])
+    result = run(guard, config(folder, "classes"), OWN, folder / "out")
+    assert result.facts["seen"]["queries"] == 10
+    assert means(result)["MRR"] == pytest.approx(0.9)
+    (folder / "data" / "test" / "red" / "half.png").write_bytes(packed(blob(COLOURS["red"], 1))[:60])
+    with pytest.raises(InputError, match="picture"):
+        run(guard, config(folder, "classes"), OWN, folder / "out2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,13 @@ def test_a_suspect_stands_beside_the_positive_that_it_resembles_with_its_signs(t
             w.casefold() for w in re.findall(r"\w{3,}", kept.one("p", class_="text").text)
         }
     assert [dt.text for dt in page.one("dl", class_="signs").all("dt")] == list(SIGNS)
+
+
+@pytest.mark.parametrize(("gap", "says"), [(-50_000.0, "more than ten times its score above"), (-9.0, "900.0% above")])
+def test_a_gap_to_a_positive_whose_score_is_near_zero_is_said_in_words(
+    tmp_path: Path, monkeypatch, gap: float, says: str
+) -> None:
+    find = asked.suspects
+    monkeypatch.setattr(report, "suspects", lambda *given: [replace(one, gap=gap) for one in find(*given)])
+    page = parsed(run(report, ReportConfig(suspects=1), data(), tmp_path))
+    assert f"{says} the positive it was held against" in page.one("article", class_="suspect").text
