@@ -184,7 +184,7 @@ def asks(config: TrainConfig) -> tuple[str, ...]:
 
 SPEC = Spec(
     name="train",
-    version=3,
+    version=4,
     config=TrainConfig,
     inputs=("corpus", "queries", "qrels", "pictures", "promoted", "triplets"),
     optional=("checkpoint", "training_state"),
