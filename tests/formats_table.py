@@ -30,22 +30,25 @@ INPUTS = (
          ("test_fixture_comes_back_row_by_row", "test_header_is_found_or_told", "test_gzip_is_the_same_as_plain",
           "test_queries_and_qrels_of_a_prefix", "test_quoted_ids_are_read_as_the_loader_of_beir_does", "test_a_retrieval_data_set_comes_back")),
     Line("MTEB repository: configurations corpus, queries, default or qrels, instruction, subsets; a folder or an id of the hub. "
-         "BEIR's own repositories need scripts, which `datasets` runs no more: MTEB's copies are read. `top_ranked` is not", ("mteb",),
+         "BEIR's own repositories need scripts, which `datasets` runs no more: MTEB's copies are read. `top_ranked`: as the retriever `run`", ("mteb",),
          ("test_mteb", "test_mteb_reads_what_datasets_reads", "test_mteb_subset_instruction_and_jsonl", "test_mteb_faults",
           "test_a_retrieval_data_set_comes_back")),
     Line("Hugging Face data set: folder, `save_to_disk`, id of the hub; pairs, triplets, n-tuples, labels; lists written as text. "
-         "Rows of `document_ids` and scores say no relevance, and are not read", ("huggingface",),
+         "Rows of `document_ids` and scores say no relevance: they are candidates, as the retriever `run`", ("huggingface",),
          ("test_a_folder_as_datasets_reads_it", "test_saved_to_disk", "test_lists_written_as_text", "test_lists_written_as_text_and_ids_as_they_are",
           "test_passages_of_a_data_set_and_subsets", "test_triplets_ntuples_labels_and_scores", "test_huggingface_faults")),
     Line("MS MARCO TSVs: collection, documents, queries, qrels, triples of ids or of texts; encoding mended when asked. "
-         "`top1000` is not read", ("msmarco",),
+         "`top1000`: as the retriever `run`", ("msmarco",),
          ("test_msmarco", "test_msmarco_documents_and_triples_of_texts", "test_msmarco_faults", "test_msmarco_lacks_and_clashes")),
     Line("TREC topics, XML topics, qrels of four or three fields, documents. What is judged below 0, as spam, is no positive, and with the "
          "filter `negative_relevance`, which `init` writes, no hard negative", ("trec",),
          ("test_trec_topics", "test_trec_forms_and_fields", "test_trec_faults", "test_relevance_below_0_drops_and_is_the_evidence",
           "test_a_trec_collection_gets_the_filter_of_spam")),
-    Line("TREC run of six, three or two fields: candidates, as the retriever `run`", (),
-         ("test_a_run_that_was_written_is_read_back", "test_faults_are_told", "test_unknown_ids_stop_unless_they_are_allowed")),
+    Line("TREC run of six, three or two fields; MS MARCO's `top1000`; MTEB's `top_ranked` and rows of `document_ids` with scores, as JSON lines "
+         "or Parquet: candidates, as the retriever `run`", (),
+         ("test_a_run_that_was_written_is_read_back", "test_faults_are_told", "test_unknown_ids_stop_unless_they_are_allowed",
+          "test_hits_without_scores_are_in_the_order_of_the_file", "test_lists_of_ids_with_scores",
+          "test_lists_that_say_something_else_are_refused")),
     Line("ir_datasets ids, as an extra", ("ir_datasets",), ("test_ir_datasets", "test_ir_datasets_is_not_installed")),
     Line("FlagEmbedding JSONL: query, pos, neg, prompt; lists of scores are as long as their texts or the row is refused", ("flagembedding",),
          ("test_flagembedding", "test_flagembedding_prompts_and_scores", "test_scores_of_another_length_than_the_texts_are_refused_or_set_aside",

@@ -1,19 +1,19 @@
 """A given TREC run: what any other system found, a line a hit.
 
-    query-id Q0 doc-id rank score tag        or        query-id doc-id score
+    query-id Q0 doc-id rank score tag        or        query-id doc-id score        or        query-id doc-id
 
 Hits are ordered by (-score, rank, row); without ranks by (-score, row). White space separates fields; in the runs that the
 evaluate stage writes it is percent-encoded within ids, which is understood here too. A file that ends in .gz is unpacked.
+
+MS MARCO's top1000 (query id, passage id, query and passage with tabs between them) is read as well, and so are lists, as JSON lines
+or Parquet: MTEB's top_ranked with `query-id` and `corpus-ids`, and `query_id`, `document_ids` and `scores`. Where a file has no scores
+the hits of a query are in its order, and the score of the r-th is 1/r.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +24,10 @@ from stages.errors import InputError
 from stages.judging import spread
 from stages.registry import Member
 from stages.retrieval import Collection
+from stages.retrievers._hits import Hit, hits
 from stages.trec import escaped
 
 _NAMED = 3  # unknown ids that a message names
-_LINE = 1 << 20  # characters; a longer line is another kind of file
 
 
 class Run(Member):
@@ -55,14 +55,14 @@ class Run(Member):
         found = _Columns()
         unknown: list[str] = []
         missed = 0
-        for number, line in _lines(Path(self.path)):
-            hit = _parse(line, f"{self.path}, line {number}")
+        for place, hit in hits(Path(self.path)):
             query, document = queries.get(hit.query), documents.get(hit.document)
             if query is None or document is None:
                 missed += 1
                 if len(unknown) < _NAMED:
                     unknown.append(
-                        f"line {number}: " + (f"query {hit.query}" if query is None else f"document {hit.document}")
+                        f"{place.rpartition(', ')[2]}: "
+                        + (f"query {hit.query}" if query is None else f"document {hit.document}")
                     )
             else:
                 found.add(query, document, hit)
@@ -109,60 +109,17 @@ class RunIndex:
         return rows, scores
 
 
-class _Hit(NamedTuple):
-    query: str
-    document: str
-    rank: int
-    score: float
-
-
 class _Columns:
     """Hits as growing columns."""
 
     def __init__(self) -> None:
         self.query, self.document, self.rank, self.score = array("i"), array("i"), array("q"), array("d")
 
-    def add(self, query: int, document: int, hit: _Hit) -> None:
+    def add(self, query: int, document: int, hit: Hit) -> None:
         self.query.append(query)
         self.document.append(document)
         self.rank.append(hit.rank)
         self.score.append(hit.score)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file that are not blank, numbered from 1. Raises InputError when it cannot be read."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(iter(lambda: file.readline(_LINE), ""), 1):
-                if len(line) == _LINE:
-                    raise InputError(f"a line longer than {_LINE:,} characters", where=f"{path}, line {number}")
-                if line.strip():
-                    yield number, line
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError("the TREC run cannot be read", where=str(path), got=error) from None
-
-
-def _parse(line: str, where: str) -> _Hit:
-    fields = line.split()
-    try:
-        if len(fields) == 6:
-            hit = _Hit(fields[0], fields[2], int(fields[3]), float(fields[4]))
-            if not -(2**63) <= hit.rank < 2**63:
-                raise ValueError
-        elif len(fields) == 3:
-            hit = _Hit(fields[0], fields[1], 0, float(fields[2]))
-        else:
-            raise ValueError
-    except ValueError:
-        raise InputError(
-            "not a line of a TREC run",
-            where=where,
-            got=line.strip()[:120],
-            try_="query-id Q0 doc-id rank score tag, or query-id doc-id score",
-        ) from None
-    if not math.isfinite(hit.score):
-        raise InputError("a score of the TREC run is not a finite number", where=where, got=line.strip()[:120])
-    return hit
 
 
 def _by_id(ids: pa.ChunkedArray) -> dict[str, int]:

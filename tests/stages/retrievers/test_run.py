@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.errors import InputError
@@ -100,3 +102,58 @@ def test_an_empty_run_finds_nothing(tmp_path: Path) -> None:
     assert hits(opened(tmp_path, "").search(np.arange(len(QUERIES)), 3)) == [[]] * len(QUERIES)
     assert corpus(DOCUMENTS).rows == 12
     assert queries(QUERIES).rows == 5
+
+
+IN_ORDER = [(0, [3, 1, 2], [1, 1 / 2, 1 / 3]), (4, [7], [1])]
+LISTS = [{"query-id": "q0", "corpus-ids": ["d3", "d1", "d2"]}, {"query-id": "q4", "corpus-ids": ["d7"]}]
+SCORED = [{"query_id": "q0", "document_ids": ["d1", "d2", "d3"], "scores": [2, -0.5, 7.25]}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "q0 d3\nq0\td1\nq4 d7\nq0 d2\n",
+        "q0\td3\twhat is it\tit is\nq0\td1\twhat is it\tthat\nq4\td7\t7\t7 8 9\nq0\td2\ta b c d\te\n",
+        "".join(json.dumps(row) + "\n" for row in LISTS),
+    ],
+    ids=["two fields", "top1000", "top_ranked"],
+)
+def test_hits_without_scores_are_in_the_order_of_the_file(tmp_path: Path, text: str) -> None:
+    found = opened(tmp_path, text).search(np.arange(5), 4)
+    for query, rows, scores in IN_ORDER:
+        assert found[0][query].tolist() == rows + [-1] * (4 - len(rows))
+        assert found[1][query, : len(rows)].tolist() == scores
+    assert not (found[0][[1, 2, 3]] >= 0).any()
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_lists_of_ids_with_scores(tmp_path: Path, parquet: bool) -> None:
+    path = tmp_path / ("hits.parquet" if parquet else "hits.jsonl")
+    if parquet:
+        pq.write_table(pa.Table.from_pylist(SCORED), path)
+    else:
+        path.write_text("\n".join(map(json.dumps, SCORED)))
+    rows, scores = Run(path=str(path)).open(collection(tmp_path)).search(np.array([0]), 4)
+    assert rows.tolist() == [[3, 1, 2, -1]]
+    assert scores[0, :3].tolist() == [7.25, 2, -0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("q0 d1\nq0 d2 0.5\n", "line 2.*some hits of a run have a score|some hits.*\n.*line 2"),
+        ("q0 d1 1\nq0 d2\n", "some hits of a run have a score"),
+        ('{"query_id": "q0", "document_ids": ["d1"], "scores": [1, 2]}', "as many scores as documents"),
+        ('{"query_id": "q0", "document_ids": "d1"}', "not a line of a TREC run"),
+        ('{"query_id": "q0", "document_ids": [1]}', "not a line of a TREC run"),
+        ('{"query_id": "q0", "document_ids": ["d1"], "scores": ["1"]}', "not a line of a TREC run"),
+        ('{"query_id": "q0", "document_ids": ["d1"], "scores": [true]}', "not a line of a TREC run"),
+        ('{"query_id": "q0", "document_ids": ["d1"], "scores": [1e999]}', "not a finite number"),
+        ('{"query_id": "q0", "document_ids": ["d1"], "scores": [1' + "0" * 400 + "]}", "not a finite number"),
+        ('{"query_id": "q0"', "not a line of a TREC run"),
+        ("q0 d1\nq0 d1\n", "names a document twice"),
+    ],
+)
+def test_lists_that_say_something_else_are_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        opened(tmp_path, text)
