@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,15 @@ class StoredDocuments:
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
+        self._hidden: np.ndarray | None = None
         self.cache: dict[Any, Any] = {}
+
+    def without(self, hidden: np.ndarray) -> StoredDocuments:
+        """The same documents, where some judgements, bool (j,) in the order of qrels, are not known."""
+        other = copy(self)
+        other.__dict__.pop("held_out", None)
+        other._hidden = hidden
+        return other
 
     @cached_property
     def occurrences(self) -> tuple[np.ndarray, int]:
@@ -43,6 +52,8 @@ class StoredDocuments:
     @cached_property
     def held_out(self) -> np.ndarray:
         qrels = self._inputs["qrels"].read(["doc_row", "relevance", "split"])
+        if self._hidden is not None:
+            qrels = qrels.filter(pa.array(~self._hidden))
         relevant = pc.greater(qrels["relevance"], 0)
         train = pc.equal(qrels["split"], "train")
         found = np.zeros(self._inputs["corpus"].rows, dtype=bool)

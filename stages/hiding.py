@@ -108,6 +108,7 @@ def trial(mined: Mined, comparison: str, hidden: np.ndarray, *, complete: bool) 
     query, doc, relevance = mined.qrels
     shown = ~((relevance > 0) & np.isin(mined.texts(query, doc), hidden))
     known = Known.of(mined.known.query_text, mined.known.doc_text, query[shown], doc[shown], relevance[shown])
+    documents = mined.documents and mined.documents.without(~shown)
     blocks, reached = [], 0
     total = _each_once(mined, mined.pairs(), hidden)
     for found, held, taught in mined.parts():
@@ -115,7 +116,7 @@ def trial(mined: Mined, comparison: str, hidden: np.ndarray, *, complete: bool) 
         remaining = held.filter(pa.array(left))
         asked = np.isin(found["query_row"].to_numpy(), total >> 32)
         chosen = found.filter(pa.array(asked))
-        seen = view(comparison, known, chosen, remaining, documents=mined.documents, taught=taught)
+        seen = view(comparison, known, chosen, remaining, documents=documents, taught=taught)
         own = np.isin(_key(seen.query_row, seen.doc_row), total)
         reached += len(np.unique(_key(seen.query_row[own], seen.doc_row[own])))
         blocks.append(Block(seen, own, np.zeros(len(own), bool)))

@@ -137,6 +137,10 @@ class Documents(Protocol):
         """Documents that are relevant to queries of dev or test and to none of train: bool (D,)."""
         ...
 
+    def without(self, hidden: np.ndarray) -> Documents:
+        """The same documents, where some judgements, bool (j,) in the order of qrels, are not known."""
+        ...
+
     def texts(self, blocks: Sequence[np.ndarray]) -> Iterator[pa.Array]:
         """What is encoded of each block's documents, title and text: large_string (n,)."""
         ...

@@ -15,6 +15,9 @@ import numpy as np
 
 from stages import judge, sample
 from stages.arrays import vector_table
+from stages.filters.known_positive import KnownPositive
+from stages.filters.relative_margin import RelativeMargin
+from stages.filters.same_text import SameText
 from stages.registry import build
 from stages.schemas import JUDGED
 from tests.support import Result, Table, run, source, table
@@ -237,7 +240,8 @@ def judged(world: World, cuts: Sequence[int] = (), only: Sequence[str] | None = 
 
 
 def inputs_of_sample(world: World, cuts: Sequence[int] = (), **config: Any) -> dict[str, Any]:
-    made = judged(world, cuts, **config).inputs()
+    strict = {"filters": (KnownPositive(), SameText(), RelativeMargin())}
+    made = judged(world, cuts, **strict | config).inputs()
     return {**world.inputs(cuts), **made, "deepened": source(*(JUDGED.empty_table() for _ in made["judged"].parts))}
 
 

@@ -51,7 +51,7 @@ def others(annotation: Any, value: Any):
     elif value is None:
         yield from (7, 0.5, "x", "of {document}", False, ("test",), (7,), (1, 2, 3))
     elif value == ():
-        yield from (("test",), (7,), *_choices(annotation))
+        yield from (("test",), (7,), ("a {}",), *_choices(annotation))
     elif value == {}:
         yield {"dense": 2.0}
     elif isinstance(value, dict):
