@@ -121,12 +121,10 @@ def _parsed(line: str, where: str) -> _Found:
     tabbed, fields = line.rstrip("\r\n").split("\t"), line.split()
     hit: _Found
     try:
-        if len(fields) == 6 and fields[1].upper() == "Q0":
+        if len(fields) == 6 and (len(tabbed) != 4 or fields[1].upper() == "Q0"):
             hit = (fields[0], fields[2], int(fields[3]), float(fields[4]))
         elif len(tabbed) == 4:  # MS MARCO's top1000: query id, passage id, query, passage
             hit = (tabbed[0], tabbed[1], 0, None)
-        elif len(fields) == 6:
-            hit = (fields[0], fields[2], int(fields[3]), float(fields[4]))
         elif len(fields) == 3:
             hit = (fields[0], fields[1], 0, float(fields[2]))
         elif len(fields) == 2:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from stages.augmenting import Augmentation
+from stages.float32 import whole_float32
 from stages.training.collator import Collator, Features, Item, Texts
 
 _BLOCK = 512  # texts or pictures that are encoded at once
@@ -71,7 +72,7 @@ def _store(collator: Collator, firsts: Sequence[tuple[Texts, int]], file: Path, 
 def _encoded(collator: Collator, items: list[Item], prompts: list[str], bf16: bool) -> tuple[np.ndarray, np.ndarray]:
     model, tokens = collator.module, collator.tokens("document", items, prompts)
     found, limits = [], []
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
+    with torch.autocast(model.device.type, dtype=torch.bfloat16) if bf16 else whole_float32():
         for features in tokens["passes"]:
             on_device = {name: value.to(model.device) for name, value in features.items()}
             values = model[0].tower(on_device)
