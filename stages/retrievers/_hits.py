@@ -38,7 +38,10 @@ def hits(path: Path) -> Iterator[tuple[str, Hit]]:
         scored |= score is not None
         if scored and (seen or score is None):
             raise InputError(
-                "some hits of a run have a score and others none", where=place, try_="scores for all, or for none"
+                "not a line of a TREC run as the ones before it are: some hits have a score and others none",
+                where=place,
+                got=f"{query} {document}"[:120],
+                try_=f"a score for every hit of the file, or for none: {FORMS}",
             )
         if score is None:
             seen[query] = seen.get(query, 0) + 1
