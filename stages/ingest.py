@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -19,11 +18,12 @@ from pydantic import AfterValidator, Field
 
 from stages import labelling
 from stages.errors import InputError
+from stages.gathered import HeldJudgements, HeldPictures
 from stages.imaging import MOST_PIXELS, Limits, Proved
 from stages.intake import LIMITS, Buffer, Dataset, Intake, Opening
-from stages.records import SPLITS, Document, Judgement, Picture, Query, Wrong, is_blank, shown, stable_hash
+from stages.records import SPLITS, Document, Picture, Query, Wrong, is_blank, shown, stable_hash
 from stages.registry import OneOf
-from stages.schemas import CORPUS, PICTURES, QRELS, QUERIES
+from stages.schemas import CORPUS, QRELS, QUERIES
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Spec
 from stages.text import TITLE_FIRST, join_title, pieces, text_hash, with_template
@@ -176,62 +176,6 @@ class _Selection(NamedTuple):
     documents: set[str]
 
 
-class _Held:
-    """Judgements as columns, in the order of reading, until the queries have rows."""
-
-    def __init__(self) -> None:
-        self.codes: dict[str, int] = {}  # number of each query id
-        self._names: dict[str, int] = {}  # number of each file and each source
-        self.code, self.doc_row, self.relevance, self._file, self._source = (array("i") for _ in range(5))
-        self._line = array("q")
-
-    def add(self, item: Judgement, doc_row: int) -> None:
-        self.code.append(self.codes.setdefault(item.query_id, len(self.codes)))
-        self.doc_row.append(doc_row)
-        self.relevance.append(item.relevance)
-        self._line.append(item.line)
-        self._file.append(self._names.setdefault(item.file, len(self._names)))
-        self._source.append(self._names.setdefault(item.source, len(self._names)))
-
-    def places(self, numbers: Iterable[int]) -> Iterator[tuple[str, int, str]]:
-        """File, line and query id of some of the judgements."""
-        names, ids = list(self._names), list(self.codes)
-        for i in numbers:
-            yield names[self._file[i]], self._line[i], ids[self.code[i]]
-
-    def sources(self, numbers: np.ndarray) -> pa.Array:
-        return pa.array(list(self._names), pa.string()).take(pa.array(np.array(self._source, dtype=np.int32)[numbers]))
-
-
-class _Pictures:
-    """The table of pictures, each with other bytes than those before it."""
-
-    def __init__(self, part_rows: int) -> None:
-        self.rows = Buffer(PICTURES, part_rows)
-        self._row: dict[int, int] = {}  # by the hash of the bytes that were given
-        self._named: dict[int, tuple[int, int]] = {}  # row and hash of the pixels by the hash of a name
-        self.counts: Counter[str] = Counter()
-
-    def knows(self, picture: Picture) -> bool:
-        """Whether a picture of this name is stored."""
-        return stable_hash(picture.name) in self._named
-
-    def add(self, picture: Picture | Proved) -> tuple[int, int]:
-        """The row of a picture and the hash of its pixels; one that is not decoded again is known by its name."""
-        if not isinstance(picture, Proved):
-            return self._named[stable_hash(picture.name)]
-        row = self._row.setdefault(picture.given, len(self._row))
-        if row == self.counts["pictures.kept"]:  # a new one
-            self.counts["pictures.kept"] += 1
-            if picture.changed:
-                self.counts[f"pictures.{picture.changed}"] += 1
-            values = (row, picture.image, picture.format, picture.width, picture.height, picture.pixels)
-            self.rows.add(*values, characters=len(picture.image))
-        if picture.name:
-            self._named[stable_hash(picture.name)] = row, picture.pixels
-        return row, picture.pixels
-
-
 class _Reading:
     """One pass over the data set."""
 
@@ -239,13 +183,14 @@ class _Reading:
         self._chosen = None if config.limit is None else _select(config, dataset, config.limit)
         self._part_rows, self._template = config.part_rows, config.title_join
         self._name = dataset.name
+        self._place = ", ".join([dataset.name, *filter(None, [getattr(config.dataset, "path", None)])])
         self._attribution = getattr(dataset, "attribution", None)
         self._labels = _labels(config)
         self._labelled: dict[str, int] = {}
-        self.pictures = _Pictures(config.part_rows)
+        self.pictures = HeldPictures(config.part_rows)
         self.intake = _intake(config, dataset, log, self._decodes)
         self._counts = self.intake.counts
-        self._held = _Held()
+        self._held = HeldJudgements()
         self._query_ids: list[str] = []  # by row
         self._query_splits = array("b")  # by row, a number in SPLITS
         self._splits: dict[str, dict[str, int]] = {}
@@ -272,7 +217,7 @@ class _Reading:
             if not self._counts[f"{name}.kept"]:
                 counts = ", ".join(f"{k} {n:,}" for k, n in sorted(self._counts.items()) if k.startswith(f"{name}."))
                 got = counts + self.intake.first_reject(name)
-                raise InputError(f"{name}: no row is left", where=self._name, got=got, try_=_EMPTY[name])
+                raise InputError(f"{name}: no row is left", where=self._place, got=got, try_=_EMPTY[name])
 
     def _corpus(self) -> Iterator[pa.Table | None]:
         """The table in parts; None where only the table of pictures has enough rows for one."""
@@ -404,7 +349,7 @@ class _Reading:
                 }
         if len(without) == len(splits):
             raise InputError(
-                "qrels: no query has a relevant document", where=self._name, try_="relevant is a score above 0"
+                "qrels: no query has a relevant document", where=self._place, try_="relevant is a score above 0"
             )
 
     def counters(self) -> dict[str, int]:
