@@ -35,10 +35,16 @@ class Measures(Settings):
     mrr_cutoffs: tuple[int, ...] = Field((10,), description="Ranks at which the reciprocal rank is cut off.")
     recall_cutoffs: tuple[int, ...] = Field((100,), description="Ranks at which recall is cut off.")
     bootstrap: int = Field(
-        2000, ge=100, description="Resamples of the queries for a 95% interval. More make its ends steadier."
+        2000,
+        ge=100,
+        le=1_000_000,
+        description="Resamples of the queries for a 95% interval. More make its ends steadier.",
     )
     randomisations: int = Field(
-        10_000, ge=100, description="Random sign patterns for a p-value, which is at least 1 / (this + 1)."
+        10_000,
+        ge=100,
+        le=10_000_000,
+        description="Random sign patterns for a p-value, which is at least 1 / (this + 1).",
     )
     seed: int = Field(0, ge=0, description="Seed of resamples and sign patterns.")
 

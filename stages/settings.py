@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -11,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.errors import ConfigError, suggestion
 
+LARGEST = 2**53  # whole numbers up to there are the same in JSON, Arrow and float64
 T = TypeVar("T", bound="Settings")
 
 
@@ -29,6 +31,8 @@ class Settings(BaseModel):
         if any(isinstance(one, wrong) and type(one) not in kinds for one in _listed(value)):
             wanted = "true or false" if kinds == {bool} else "a number"
             raise PydanticCustomError("other_kind", "Input should be {wanted}, without quotes", {"wanted": wanted})
+        if not all(map(_holds, _numbers(value))):
+            raise PydanticCustomError("no_amount", f"Input should be a finite number, a whole one within ±{LARGEST:,}")
         return value
 
     def semantic(self) -> dict[str, Any]:
@@ -52,6 +56,21 @@ def _kinds(annotation: Any) -> frozenset[Any]:
         return frozenset(type(one) for one in get_args(annotation))
     inner = [one for one in get_args(annotation) if one is not Ellipsis]
     return frozenset().union(*map(_kinds, inner)) if inner else frozenset({annotation})
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    """The numbers of a value, those inside of lists and tables included."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, (int, float)):
+        yield value
+
+
+def _holds(number: int | float) -> bool:
+    return math.isfinite(number) if isinstance(number, float) else -LARGEST <= number <= LARGEST
 
 
 def _listed(value: Any) -> list[Any]:

@@ -276,9 +276,17 @@ def _curve_says(journal: Journal) -> str:
 
 
 def _steps(config: TrainConfig, plan: Plan) -> int:
-    """Optimizer steps of the whole training."""
+    """Optimizer steps of the whole training. Raises ConfigError."""
     most = math.inf if config.max_steps is None else config.max_steps * config.accumulate
-    steps = math.ceil(plan.length(config.epochs, most) / config.accumulate)
+    batches = plan.length(config.epochs, most)
+    if config.accumulate > batches:
+        raise ConfigError(
+            "a step would take more batches than the whole training has",
+            where="train.accumulate",
+            got=f"{config.accumulate:,}, and {batches:,} batches",
+            try_=f"train.accumulate = {batches}, or more epochs",
+        )
+    steps = math.ceil(batches / config.accumulate)
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 

@@ -39,7 +39,7 @@ class HfDataset(Member):
     title: str = Field("Hard negatives", min_length=1, description="heading and `pretty_name` of the card")
     language: str = Field("", description="language code in the card, such as en; empty for none")
     license: str = Field("", description="license identifier in the card, such as apache-2.0; empty for none")
-    negatives: int = Field(5, ge=1, description="negatives in each row of `n_tuple`")
+    negatives: int = Field(5, ge=1, le=1000, description="negatives in each row of `n_tuple`, a column each")
 
     def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
         """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""

@@ -35,7 +35,12 @@ IDS = id_fields(
 class StNtuple(Columns):
     """Rows of (anchor, positive, n negatives), one for each query and positive that has n."""
 
-    negatives: int = Field(5, ge=1, description="negatives in each row; more leaves out more pairs, and trains slower")
+    negatives: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="negatives in each row, a column each; more leaves out more pairs, and trains slower",
+    )
 
     @property
     def data(self) -> pa.Schema:

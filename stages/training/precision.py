@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from stages.errors import ConfigError, ResourceError
+from stages.workers import cores
 
 
 def bf16_on(device: str, asked: Literal["auto", "fp32", "bf16"], log: Callable[[str], None]) -> bool:
@@ -30,11 +31,13 @@ def bf16_on(device: str, asked: Literal["auto", "fp32", "bf16"], log: Callable[[
 
 
 def check_devices(asked: int, device: str) -> None:
-    """Raises ResourceError when there are fewer GPUs than are to train together."""
+    """Raises ResourceError when there are fewer GPUs, or on a processor cores, than are to train together; two are always allowed."""
     import torch
 
-    if device != "cpu" and asked > torch.cuda.device_count():
+    there = torch.cuda.device_count() if device != "cpu" else max(2, cores())
+    if asked > there:
+        kind = "cores" if device == "cpu" else "GPUs"
         raise ResourceError(
-            "there are fewer GPUs than are asked for", where="train.devices",
-            got=f"{asked}, and {torch.cuda.device_count()} there", try_=f"train.devices = {torch.cuda.device_count()}",
+            f"there are fewer {kind} than are asked for", where="train.devices",
+            got=f"{asked:,}, and {there} there", try_=f"train.devices = {there}",
         )  # fmt: skip

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from stages import train
-from stages.errors import ConfigError
+from stages.errors import ConfigError, ResourceError
 from stages.losses.infonce import Infonce
 from stages.objectives import Batch, Outcome, Wants
 from stages.training import loop
@@ -185,6 +185,20 @@ def test_accumulated_steps_are_the_mean_of_their_batches(encoder: Encoder, tmp_p
     assert [log["epoch"] for log in logs] == [1.0, 2.0]
     assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=0.2)
     assert logs[0]["masked"] == logs[1]["masked"]
+
+
+def test_a_step_of_more_batches_than_there_are_is_refused(encoder: Encoder, tmp_path: Path):
+    config = small(encoder, batch_size=8, epochs=2, accumulate=3)
+    with pytest.raises(ConfigError, match="more batches than the whole training") as caught:
+        support.run(train, config, world(rows=8), tmp_path)
+    assert caught.value.where == "train.accumulate"
+    assert caught.value.got == "3, and 2 batches"
+
+
+def test_more_processes_than_cores_are_refused(encoder: Encoder, tmp_path: Path):
+    with pytest.raises(ResourceError, match="fewer cores") as caught:
+        support.run(train, small(encoder, devices=10**9), world(rows=8), tmp_path)
+    assert caught.value.where == "train.devices"
 
 
 def test_batches_of_one_source_and_without_repeated_texts_reach_the_loss(
