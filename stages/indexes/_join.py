@@ -56,33 +56,41 @@ class Join:
         """See `stages.search.Parted`."""
         return Join(self.vectors[start:stop], self.kernel_name, self.device, self.memory)
 
-    def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Candidates:
+    def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Iterator[Candidates]:
         """See `stages.search.Joined`."""
-        n = len(self.vectors)
-        if fetch >= n or not len(queries):
-            return _everything(len(queries), n)
+        n, pack = len(self.vectors), PACK[self.device]
+        if fetch >= n:
+            yield from (_everything(min(pack, len(queries) - a), n) for a in range(0, len(queries), pack))
+            return
         lengths = euclidean(queries)
-        pack = PACK[self.device]
         group = max(pack, self._pairs // int(4 * _OVER * fetch) // pack * pack)
         # Scores that are closer than a step of the grid are ties, which rows break: none of them may be dropped.
-        ties, parts = np.divide(2 * GRID, lengths, out=np.zeros(len(lengths)), where=lengths > 0), []
+        ties = np.divide(2 * GRID, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
         for a in range(0, len(queries), group):
-            part = slice(a, a + group)
-            parts.append(self._group(_unit(queries[part], lengths[part]), ties[part], k, fetch))
-        joined = concatenate(parts)
+            part, start = slice(a, a + group), a
+            for found in self._group(_unit(queries[part], lengths[part]), ties[part], k, fetch):
+                stop = start + len(found.limits)
+                yield self._scaled(found, lengths[start:stop])
+                start = stop
+
+    def _scaled(self, found: Candidates, lengths: np.ndarray) -> Candidates:
+        """The candidates of queries of length 1, as those of queries of the lengths float64 (m,)."""
         # Queries of length 1 are rounded, by at most 2^-23 of a score, which is at most the longest document's.
         slack = 2.0**-22 * lengths * max(known.length for known in self._known.values()) + 2 * GRID
-        repeated = np.repeat(np.arange(len(queries)), np.diff(joined.offsets))
-        least = joined.least * lengths[repeated] - slack[repeated]
-        return Candidates(joined.offsets, joined.rows, least, joined.limits * lengths + slack)
+        repeated = np.repeat(np.arange(len(lengths)), np.diff(found.offsets))
+        least = found.least * lengths[repeated] - slack[repeated]
+        return Candidates(found.offsets, found.rows, least, found.limits * lengths + slack)
 
     @property
     def _pairs(self) -> int:
         """Found pairs that fit into half of the memory."""
         return max(self.memory * (1 << 19) // _PAIR, 1)
 
-    def _group(self, unit: np.ndarray, ties: np.ndarray, k: int, fetch: int) -> Candidates:
-        """Candidates of queries of length 1, in one pass over the documents. Scores within `ties`, float64 (m,), may be equal."""
+    def _group(self, unit: np.ndarray, ties: np.ndarray, k: int, fetch: int) -> Iterator[Candidates]:
+        """Candidates of queries of length 1, in one pass over the documents, pack by pack.
+
+        Scores within `ties`, float64 (m,), may be equal.
+        """
         size, encoded = PACK[self.device], self.kernel.queries(unit)
         limit, span = self._limits(encoded, len(unit), fetch)
         most = self._pairs * min(size, len(unit)) // len(unit)
@@ -92,15 +100,13 @@ class Join:
             wanted = [number for number, found in enumerate(finds) if not found.full]
             for number, pairs in self.kernel.above(documents, encoded, limit, span, wanted):
                 finds[number].add(pairs, start)
-        parts = []
         for found in finds:
             if found.full:  # very many equal scores
                 half = len(found.unit) // 2
                 for part in (slice(half), slice(half, None)):
-                    parts.append(self._group(found.unit[part], found.ties[part], k, fetch))
+                    yield from self._group(found.unit[part], found.ties[part], k, fetch)
             else:
-                parts.append(self._sharpen(found.unit, found.ties, found.select(k), k))
-        return concatenate(parts)
+                yield self._sharpen(found.unit, found.ties, found.select(k), k)
 
     def _sharpen(self, unit: np.ndarray, ties: np.ndarray, found: Candidates, k: int) -> Candidates:
         """Fewer candidates, by float32 scores, where the kernel's bound left many. They cost a third of float64 ones."""
@@ -244,12 +250,3 @@ def _scores(keys: np.ndarray) -> np.ndarray:
 def _everything(queries: int, documents: int) -> Candidates:
     rows = np.tile(np.arange(documents), queries)
     return Candidates(np.arange(queries + 1) * documents, rows, np.full(len(rows), -np.inf), np.full(queries, -np.inf))
-
-
-def concatenate(parts: list[Candidates]) -> Candidates:
-    """Candidates of queries that follow each other."""
-    if len(parts) == 1:
-        return parts[0]
-    counts = np.concatenate([[0], *(np.diff(part.offsets) for part in parts)])
-    rows, least, limits = (np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])
-    return Candidates(np.cumsum(counts), rows, least, limits)
