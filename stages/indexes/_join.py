@@ -171,7 +171,10 @@ class Join:
         best = self.kernel.scores(first, pack).clone()
         for part in others:  # the best of several stand for them, so that few are left to choose from
             torch.maximum(best, self.kernel.scores(part, pack), out=best)
-        values: np.ndarray = torch.topk(best.T.float().contiguous(), rank, dim=1).values.cpu().numpy()
+        best = best.T.float().contiguous()
+        if best.is_cpu:  # numpy sorts all in an eighth of the time
+            return np.sort(best.numpy(), axis=1)[:, : -rank - 1 : -1]
+        values: np.ndarray = torch.topk(best, rank, dim=1).values.cpu().numpy()
         return values
 
     def _sample(self, size: int, bins: int) -> list[Documents]:
