@@ -50,6 +50,10 @@ class Candidates(NamedTuple):
     """int64 (t,), ascending for each query."""
     least: np.ndarray
     """float64 (t,): a lower bound of each score."""
+    most: np.ndarray
+    """float64 (t,): an upper bound of each score; NaN says nothing."""
+    likely: np.ndarray
+    """bool (t,): those with the k highest lower bounds of each query, and more or less as many; all where there are fewer."""
     limits: np.ndarray
     """float64 (m,): a document that is not here scores at most this, or less than k of the candidates by a step of the grid."""
 
@@ -356,12 +360,21 @@ class _Settled(NamedTuple):
 
 
 def _settle(found: Candidates, queries: np.ndarray, corpus: np.ndarray, k: int) -> _Settled:
-    """The k best of the candidates by float64 score. Raises ArtefactError when a score breaks its bound."""
+    """The k best of the candidates by float64 score. Raises ArtefactError when a score breaks its bound.
+
+    The likely ones are scored first. The least score of a query's is then a floor, and what cannot reach it is not scored.
+    """
     counts = np.diff(found.offsets)
     owner = np.repeat(np.arange(len(queries)), counts)
-    exact = score_pairs(queries, corpus, owner, found.rows)
-    if (exact < found.least).any():
-        worst = int(np.argmin(exact - found.least))
+    exact, floor = np.full(len(owner), -np.inf), np.full(len(queries), np.inf)
+    likely = np.flatnonzero(found.likely)
+    exact[likely] = score_pairs(queries, corpus, owner[likely], found.rows[likely])
+    np.minimum.at(floor, owner[likely], exact[likely])
+    scored = found.likely | ~(found.most < floor[owner])
+    others = np.flatnonzero(scored & ~found.likely)
+    exact[others] = score_pairs(queries, corpus, owner[others], found.rows[others])
+    if (wrong := scored & (exact < found.least)).any():
+        worst = int(np.argmin(np.where(wrong, exact - found.least, 0)))
         raise ArtefactError(
             "the index's scores are not those of the stored vectors",
             got=f"at least {found.least[worst]} from the index, {exact[worst]} from the vectors",

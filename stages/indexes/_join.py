@@ -77,9 +77,10 @@ class Join:
         """The candidates of queries of length 1, as those of queries of the lengths float64 (m,)."""
         # Queries of length 1 are rounded, by at most 2^-23 of a score, which is at most the longest document's.
         slack = 2.0**-22 * lengths * max(known.length for known in self._known.values()) + 2 * GRID
-        repeated = np.repeat(np.arange(len(lengths)), np.diff(found.offsets))
-        least = found.least * lengths[repeated] - slack[repeated]
-        return Candidates(found.offsets, found.rows, least, found.limits * lengths + slack)
+        length, more = (np.repeat(values, np.diff(found.offsets)) for values in (lengths, slack))
+        with np.errstate(invalid="ignore"):  # no bound of a query of length 0
+            most = found.most * length + more
+        return found._replace(least=found.least * length - more, most=most, limits=found.limits * lengths + slack)
 
     @property
     def _pairs(self) -> int:
@@ -124,9 +125,7 @@ class Join:
         summed = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
         error = summed + np.abs(rough) * np.float32(2.0**-22)
         query = np.repeat(np.arange(len(unit)), np.diff(found.offsets))
-        keep = _contenders(query, rough - error, rough + error, ties, k)
-        least = np.maximum(found.least, rough - error)
-        return Candidates(_offsets(query[keep], len(unit)), found.rows[keep], least[keep], found.limits)
+        return _contenders(found.rows, query, rough - error, rough + error, ties=ties, limits=found.limits, k=k)
 
     def _documents(self) -> Iterator[tuple[int, Documents]]:
         size, keep = _DOCUMENTS[self.device], self._keeps
@@ -203,25 +202,35 @@ class _Found:
 
     def select(self, k: int) -> Candidates:
         """Of the pairs found, those that can be among the k best of their query, by query and row."""
-        rows, query, least, most = (np.concatenate(part) for part in zip(*self._pairs, strict=True))
+        columns = [np.concatenate(part) for part in zip(*self._pairs, strict=True)]
         self._pairs = []
-        keep = np.flatnonzero(_contenders(query, least, most, self.ties, k))
-        keep = keep.take(np.argsort(query.take(keep), kind="stable"))
-        offsets = _offsets(query.take(keep), len(self.unit))
-        return Candidates(offsets, rows.take(keep).astype(np.int64), least.take(keep).astype(np.float64), self.limit)
+        return _contenders(*columns, ties=self.ties, limits=self.limit, k=k)
 
 
-def _contenders(query: np.ndarray, least: np.ndarray, most: np.ndarray, ties: np.ndarray, k: int) -> np.ndarray:
-    """Which pairs, in any order, can be among the k best of their query: bool (t,).
+def _contenders(
+    rows: np.ndarray,
+    query: np.ndarray,
+    least: np.ndarray,
+    most: np.ndarray,
+    *,
+    ties: np.ndarray,
+    limits: np.ndarray,
+    k: int,
+) -> Candidates:
+    """Of pairs, which may be in any order, those that can be among the k best of their query.
 
-    `least` and `most`, float32, are bounds of each score. k documents score at least the k-th of the lower bounds, and
+    `least` and `most`, float32 (t,), are bounds of each score. k documents score at least the k-th of the lower bounds, and
     only what scores less than that by more than `ties`, float64 (m,), is left out.
     """
     offsets = _offsets(query, len(ties))
     full = np.diff(offsets) >= k
     floor = np.full(len(ties), -np.inf)
     floor[full] = _scores(np.sort(_descending(query, least))[offsets[:-1][full] + k - 1])
-    return np.asarray(most >= rounded_down(floor - ties).take(query))
+    keep = np.flatnonzero(most >= rounded_down(floor - ties).take(query))
+    keep = keep.take(np.argsort(query.take(keep), kind="stable"))
+    query, least, most = query.take(keep), least.take(keep).astype(np.float64), most.take(keep).astype(np.float64)
+    likely = least >= floor.take(query)
+    return Candidates(_offsets(query, len(ties)), rows.take(keep).astype(np.int64), least, most, likely, limits)
 
 
 def _unit(queries: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -252,4 +261,5 @@ def _scores(keys: np.ndarray) -> np.ndarray:
 
 def _everything(queries: int, documents: int) -> Candidates:
     rows = np.tile(np.arange(documents), queries)
-    return Candidates(np.arange(queries + 1) * documents, rows, np.full(len(rows), -np.inf), np.full(queries, -np.inf))
+    no_bound, all_ = np.full(len(rows), np.inf), np.ones(len(rows), dtype=bool)
+    return Candidates(np.arange(queries + 1) * documents, rows, -no_bound, no_bound, all_, np.full(queries, -np.inf))
