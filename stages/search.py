@@ -341,7 +341,7 @@ def _join(searcher: Joined, queries: np.ndarray, corpus: np.ndarray, k: int) -> 
     while len(todo):
         unsafe = []
         for part in np.array_split(todo, -(-len(todo) * 2 * fetch // _HITS)):
-            asked, start = queries[part], 0
+            asked, start = queries if len(part) == len(queries) else queries[part], 0
             for found in searcher.candidates(asked, k, fetch):
                 stop = start + len(found.limits)
                 safe = _settle(found, asked[start:stop], corpus, k)

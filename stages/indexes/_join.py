@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from stages.indexes._choose import choose
-from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries, rounded_down
+from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries, rounded_down, together
 from stages.search import GRID, Candidates, certified_search, euclidean
 
 _DOCUMENTS = {"cpu": 4_096, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
@@ -68,7 +68,7 @@ class Join:
         ties = np.divide(2 * GRID, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
         for a in range(0, len(queries), group):
             part, start = slice(a, a + group), a
-            for found in self._group(_unit(queries[part], lengths[part]), ties[part], k, fetch):
+            for found in self._group(_Asked(queries[part], lengths[part], ties[part]), k, fetch):
                 stop = start + len(found.limits)
                 yield self._scaled(found, lengths[start:stop])
                 start = stop
@@ -87,32 +87,31 @@ class Join:
         """Found pairs that fit into half of the memory."""
         return max(self.memory * (1 << 19) // _PAIR, 1)
 
-    def _group(self, unit: np.ndarray, ties: np.ndarray, k: int, fetch: int) -> Iterator[Candidates]:
-        """Candidates of queries of length 1, in one pass over the documents, pack by pack.
-
-        Scores within `ties`, float64 (m,), may be equal.
-        """
-        size, encoded = PACK[self.device], self.kernel.queries(unit)
-        limit, span = self._limits(encoded, len(unit), fetch)
-        most = self._pairs * min(size, len(unit)) // len(unit)
-        packs = [slice(a, a + size) for a in range(0, len(unit), size)]
-        finds = [_Found(unit[pack], limit[pack], ties[pack], most) for pack in packs]
+    def _group(self, asked: _Asked, k: int, fetch: int) -> Iterator[Candidates]:
+        """Candidates of the queries over their lengths, in one pass over the documents, pack by pack."""
+        size, count = PACK[self.device], len(asked.lengths)
+        packs = [asked.part(slice(a, a + size)) for a in range(0, count, size)]
+        encoded = together([self.kernel.queries(pack.unit) for pack in packs])
+        limit, span = self._limits(encoded, count, fetch)
+        most = self._pairs * min(size, count) // count
+        finds = [_Found(pack, limit[a : a + size], most) for pack, a in zip(packs, range(0, count, size), strict=True)]
         for start, documents in self._documents():
             wanted = [number for number, found in enumerate(finds) if not found.full]
             for number, pairs in self.kernel.above(documents, encoded, limit, span, wanted):
                 finds[number].add(pairs, start)
         for found in finds:
             if found.full:  # very many equal scores
-                half = len(found.unit) // 2
+                half = len(found.limit) // 2
                 for part in (slice(half), slice(half, None)):
-                    yield from self._group(found.unit[part], found.ties[part], k, fetch)
+                    yield from self._group(found.asked.part(part), k, fetch)
             else:
-                yield self._sharpen(found.unit, found.ties, found.select(k), k)
+                yield self._sharpen(found.asked, found.select(k), k)
 
-    def _sharpen(self, unit: np.ndarray, ties: np.ndarray, found: Candidates, k: int) -> Candidates:
+    def _sharpen(self, asked: _Asked, found: Candidates, k: int) -> Candidates:
         """Fewer candidates, by float32 scores, where the kernel's bound left many. They cost a third of float64 ones."""
-        if len(found.rows) < 1.5 * k * len(unit):
+        if len(found.rows) < 1.5 * k * len(found.limits):
             return found
+        unit = asked.unit
         rough = np.empty(len(found.rows), dtype=np.float32)
         taken = np.empty((_TAKEN, self.vectors.shape[1]), dtype=np.float32)
         for q, (start, stop) in enumerate(pairwise(found.offsets.tolist())):
@@ -125,7 +124,7 @@ class Join:
         summed = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
         error = summed + np.abs(rough) * np.float32(2.0**-22)
         query = np.repeat(np.arange(len(unit)), np.diff(found.offsets))
-        return _contenders(found.rows, query, rough - error, rough + error, ties=ties, limits=found.limits, k=k)
+        return _contenders(found.rows, query, rough - error, rough + error, ties=asked.ties, limits=found.limits, k=k)
 
     def _documents(self) -> Iterator[tuple[int, Documents]]:
         size, keep = _DOCUMENTS[self.device], self._keeps
@@ -184,11 +183,29 @@ class Join:
         return self._sampled[size, bins]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Queries float32 (m, d), their lengths, and how near each other scores of one over its length are that may be equal."""
+
+    queries: np.ndarray
+    lengths: np.ndarray  # float64 (m,)
+    ties: np.ndarray  # float64 (m,)
+
+    def part(self, part: slice) -> _Asked:
+        return _Asked(self.queries[part], self.lengths[part], self.ties[part])
+
+    @property
+    def unit(self) -> np.ndarray:
+        """The queries over their lengths, float32, divided in float64. Those of length 0 stay. Made anew each time."""
+        divided = self.queries / np.where(self.lengths == 0, 1, self.lengths)[:, None]
+        return np.asarray(divided, dtype=np.float32)
+
+
 class _Found:
     """A pack of queries and the pairs found for them."""
 
-    def __init__(self, unit: np.ndarray, limit: np.ndarray, ties: np.ndarray, most: int) -> None:
-        self.unit, self.limit, self.ties, self._most = unit, limit, ties, most
+    def __init__(self, asked: _Asked, limit: np.ndarray, most: int) -> None:
+        self.asked, self.limit, self._most = asked, limit, most
         self.full, self._count = False, 0
         self._pairs: list[tuple[np.ndarray, ...]] = []
 
@@ -197,14 +214,14 @@ class _Found:
         self._count += len(pairs.least)
         rows, queries = (pairs.documents + start).astype(np.int32), pairs.queries.astype(np.uint16)
         self._pairs.append((rows, queries, pairs.least, pairs.most))
-        if self._count > self._most and len(self.unit) > 1:
+        if self._count > self._most and len(self.limit) > 1:
             self.full, self._pairs = True, []
 
     def select(self, k: int) -> Candidates:
         """Of the pairs found, those that can be among the k best of their query, by query and row."""
         columns = [np.concatenate(part) for part in zip(*self._pairs, strict=True)]
         self._pairs = []
-        return _contenders(*columns, ties=self.ties, limits=self.limit, k=k)
+        return _contenders(*columns, ties=self.asked.ties, limits=self.limit, k=k)
 
 
 def _contenders(
@@ -231,15 +248,6 @@ def _contenders(
     query, least, most = query.take(keep), least.take(keep).astype(np.float64), most.take(keep).astype(np.float64)
     likely = least >= floor.take(query)
     return Candidates(_offsets(query, len(ties)), rows.take(keep).astype(np.int64), least, most, likely, limits)
-
-
-def _unit(queries: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Queries (m, d) over their lengths, float32, divided in float64. Those of length 0 stay."""
-    unit = np.empty_like(queries)
-    for start in range(0, len(queries), 512):
-        part = slice(start, start + 512)
-        unit[part] = queries[part] / np.where(lengths[part] == 0, 1, lengths[part])[:, None]
-    return unit
 
 
 def _offsets(query: np.ndarray, queries: int) -> np.ndarray:

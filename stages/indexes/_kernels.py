@@ -9,7 +9,7 @@ Both errors of rounding are measured on the vectors themselves, not modelled. Qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -44,6 +44,12 @@ class Queries(NamedTuple):
     packs: list[Pack]
     length: np.ndarray  # float64 (m,), |q̂|
     error: np.ndarray  # float64 (m,), |q - q̂|
+
+
+def together(parts: Sequence[Queries]) -> Queries:
+    """Queries of full packs, the last of which may be a smaller one, as they follow each other."""
+    lengths, errors = (np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])
+    return Queries([pack for part in parts for pack in part.packs], lengths, errors)
 
 
 class Pairs(NamedTuple):
