@@ -165,16 +165,21 @@ def triplets_ours(folder: Path, options: dict[str, Any]) -> Work:
     )
 
     def work() -> dict[str, Any]:
-        clock, known = Clock(), inputs
+        clock, known, rows = Clock(), inputs, {}
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            for stage, fields in steps:
+            for number, (stage, fields) in enumerate(steps):
                 config = stage.SPEC.config.model_validate(fields)
                 call = lambda s=stage, c=config, k=known: run(s, c, k, Path(place))  # noqa: E731
                 known = clock(stage.SPEC.name, call)
+                del call
+                rows |= {name: known[name].rows for name in stage.SPEC.tables}
+                # Tables are files in a workspace: what no later stage reads is not held.
+                read = {"triplets", *(name for later, _ in steps[number + 1 :] for name in later.SPEC.inputs)}
+                known = {name: each for name, each in known.items() if name in inputs or name in read}
         full = known["triplets"].read(["query_row"])["query_row"].to_numpy()
         return {
             "split": clock.spent,
-            "candidates": known["candidates"].rows,
+            "candidates": rows["candidates"],
             **_filled(full, len(queries), negatives),
         }
 

@@ -25,7 +25,7 @@ from stages.documents import StoredDocuments
 from stages.errors import ArtefactError
 from stages.fusion import Union
 from stages.held import once
-from stages.judging import KEPT, Known, numbers
+from stages.judging import Known, are_kept, numbers
 from stages.schemas import CANDIDATES, FOUND_BY, JUDGED
 from stages.scopes import Scopes
 from stages.search import Corpus, gather, measured_depth, open_corpus
@@ -126,14 +126,11 @@ def run(config: DeepenConfig, inputs: Inputs, context: Context) -> Iterator[Part
     vectors, teachers = gather(inputs["query_vectors"], queries), TeacherScores.of(inputs)
     with context.progress("deepen", starved) as bar:
         for shard, pairs, rows in zip(context.shards, hungry, queries, strict=True):
-            table, counters = _deepen(
-                deep,
-                _Starved.of(
-                    inputs, teachers.part(shard.index), shard.index, rows=rows, vectors=next(vectors), pairs=pairs
-                ),
-                limit,
-                config.factor,
-            )
+            table, counters = JUDGED.empty_table(), _counted(0, 0, 0)
+            if limit:
+                taught, asked = teachers.part(shard.index), next(vectors)
+                starving = _Starved.of(inputs, taught, shard.index, rows=rows, vectors=asked, pairs=pairs)
+                table, counters = _deepen(deep, starving, limit, config.factor)
             fed += counters["queries.fed"]
             yield Part(shard, {"deepened": table}, counters={"queries.starved": len(rows), **counters})
             bar.advance(len(rows))
@@ -173,8 +170,8 @@ def _hungry(config: DeepenConfig, inputs: Inputs, index: int) -> _Pairs:
         _keys(comparison, held["query_row"].to_numpy(), held["positive_row"].to_numpy()), return_index=True
     )
     found = judged.read(["query_row", "positive_row", "verdict"], part=judged.parts[index])
-    kept = _kept_keys(comparison, found.filter(pc.equal(found["verdict"], KEPT)))
-    had = np.searchsorted(kept, key, "right") - np.searchsorted(kept, key, "left")
+    keys = _kept_keys(comparison, found.filter(are_kept(found["verdict"])))
+    had = np.searchsorted(keys, key, "right") - np.searchsorted(keys, key, "left")
     return _Pairs(held["query_row"].to_numpy()[first], key, np.maximum(config.wanted - had, 0))
 
 
@@ -248,8 +245,11 @@ def _deepen(deep: Callable[[], _Deep], starved: _Starved, limit: int, factor: fl
     every = pa.concat_tables(tables)
     query, positive = every["query_row"].to_numpy(), numbers(every["positive_row"], -1)
     every = every.take(pa.array(np.lexsort((positive, query))))  # which keeps the order of the ranks
-    kept = pc.sum(pc.equal(every["verdict"], KEPT)).as_py() or 0
-    return every, {"candidates": every.num_rows, "kept": kept, "queries.fed": fed}
+    return every, _counted(every.num_rows, pc.sum(are_kept(every["verdict"])).as_py() or 0, fed)
+
+
+def _counted(candidates: int, kept: int, fed: int) -> dict[str, int]:
+    return {"candidates": candidates, "kept": kept, "queries.fed": fed}
 
 
 def _judged(deep: _Deep, starved: _Starved, todo: np.ndarray, depth: int) -> pa.Table:
@@ -291,8 +291,8 @@ def _found_by(rank: np.ndarray, score: np.ndarray) -> pa.ListArray:
 
 def _enough(comparison: str, table: pa.Table, pairs: _Pairs, rows: np.ndarray) -> np.ndarray:
     """The rank at which each query (t,) has all that its pairs need, float64 (t,); infinite where that is not reached."""
-    kept = table.filter(pc.equal(table["verdict"], KEPT))
-    keys, rank = _kept_keys(comparison, kept), kept["rank"].to_numpy().astype(np.float64)
+    enough = table.filter(are_kept(table["verdict"]))
+    keys, rank = _kept_keys(comparison, enough), enough["rank"].to_numpy().astype(np.float64)
     first = np.searchsorted(keys, pairs.key, "left")
     got = np.searchsorted(keys, pairs.key, "right") - first
     place = np.where(got >= pairs.need, first + pairs.need - 1, len(rank))

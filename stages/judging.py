@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages.errors import ArtefactError, ConfigError
 
@@ -33,6 +34,21 @@ def spread(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def ascending(keys: np.ndarray) -> bool:
     """Whether keys (n,) never fall."""
     return bool(np.all(keys[1:] >= keys[:-1]))
+
+
+def distinct(keys: np.ndarray) -> np.ndarray:
+    """The different ones among ascending keys (n,)."""
+    first = np.ones(len(keys), dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    return keys[first]
+
+
+def are_kept(verdicts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which of the verdicts, a dictionary column, are `KEPT`: codes are compared, not texts."""
+    chunks = verdicts.chunks
+    places = [chunk.dictionary.index(KEPT).as_py() for chunk in chunks]  # -1 where it is none of them
+    equal = [pc.equal(c.indices, pa.scalar(p, c.type.index_type)) for c, p in zip(chunks, places, strict=True)]
+    return pa.chunked_array(equal, pa.bool_())
 
 
 def numbers(column: pa.ChunkedArray, missing: float) -> np.ndarray:
@@ -59,10 +75,30 @@ class Lookup:
 
     def __call__(self, keys: np.ndarray) -> np.ndarray:
         """The values of keys (n,): float64 (n,), NaN for a key that is not there."""
-        if not len(self.keys):
-            return np.full(len(keys), np.nan)
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, self.values[place], np.nan)
+        found = np.full(len(keys), np.nan)
+        if len(self.keys):
+            some = np.flatnonzero(self._present[self._slots(keys)])
+            place = np.minimum(np.searchsorted(self.keys, keys[some]), len(self.keys) - 1)
+            same = self.keys[place] == keys[some]
+            found[some[same]] = self.values[place[same]]
+        return found
+
+    @cached_property
+    def _present(self) -> np.ndarray:
+        """Whether any key has a slot: bool. Most keys that are asked for are not there, and this tells it of nearly all of them."""
+        present = np.zeros(1 << self._bits, dtype=bool)
+        present[self._slots(self.keys)] = True
+        return present
+
+    @property
+    def _bits(self) -> int:
+        return min(max((16 * len(self.keys)).bit_length(), 10), 24)
+
+    def _slots(self, keys: np.ndarray) -> np.ndarray:
+        """Multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
+        slots: np.ndarray = keys.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        slots >>= np.uint64(64 - self._bits)
+        return slots.view(np.int64)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from stages.errors import ConfigError, YieldError, suggestion
 from stages.fusion import Fusion, Union
 from stages.fusions.rrf import Rrf
 from stages.held import once
+from stages.judging import Lookup
 from stages.registry import ManyOf, OneOf
 from stages.retrieval import Collection, Opened, Opens, Retriever
 from stages.retrievers.dense import Dense
@@ -337,11 +338,9 @@ def _several(
 
 
 def _ranks(keys: np.ndarray, rank: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The rank from 1 of each pair `wanted` (p,) among the candidates with `keys` (n,), 0 where it is none: int64 (p,)."""
-    order = np.argsort(keys)
-    place = np.searchsorted(keys, wanted, sorter=order)
+    """The rank from 1 of each pair `wanted` (p,), ascending, among the candidates with `keys` (n,), 0 where it is none: int64 (p,)."""
+    place = Lookup(wanted, np.arange(len(wanted), dtype=np.float64))(keys)
+    found = np.flatnonzero(~np.isnan(place))
     ranks = np.zeros(len(wanted), dtype=np.int64)
-    inside = np.flatnonzero(place < len(keys))
-    inside = inside[keys[order[place[inside]]] == wanted[inside]]
-    ranks[inside] = rank[order[place[inside]]]
+    ranks[place[found].astype(np.int64)] = rank[found]
     return ranks

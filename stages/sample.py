@@ -21,7 +21,7 @@ from stages.arrays import repeated
 from stages.deepened import Deepened
 from stages.errors import ArtefactError, YieldError
 from stages.held import once
-from stages.judging import KEPT, Pool, ascending, numbers, spread
+from stages.judging import Pool, are_kept, ascending, numbers, spread
 from stages.registry import OneOf
 from stages.relabelled import HELD, Relabelled
 from stages.samplers.top import Top
@@ -188,7 +188,7 @@ def _match(
     table = judged.read(
         ["query_row", "positive_row", "doc_row", "score", "verdict", *columns], part=judged.parts[index]
     )
-    passed = pc.equal(table["verdict"], KEPT)
+    passed = are_kept(table["verdict"])
     finite = pc.and_(passed, pc.is_finite(table["score"]))
     kept, not_finite = table.filter(finite), int(pc.sum(pc.xor(passed, finite)).as_py() or 0)
     free = relabelled.free(kept)

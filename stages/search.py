@@ -50,6 +50,10 @@ class Candidates(NamedTuple):
     """int64 (t,), ascending for each query."""
     least: np.ndarray
     """float64 (t,): a lower bound of each score."""
+    most: np.ndarray
+    """float64 (t,): an upper bound of each score; NaN says nothing."""
+    likely: np.ndarray
+    """bool (t,): those with the k highest lower bounds of each query, and more or less as many; all where there are fewer."""
     limits: np.ndarray
     """float64 (m,): a document that is not here scores at most this, or less than k of the candidates by a step of the grid."""
 
@@ -58,8 +62,11 @@ class Candidates(NamedTuple):
 class Joined(Protocol):
     """A searcher that leaves the scoring to float64: what it finds is scored once, and proven complete by its bounds."""
 
-    def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Candidates:
-        """For queries float32 (m, d) whose k best are sought: with `fetch` = n all documents, and the fewer the faster."""
+    def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Iterator[Candidates]:
+        """For queries float32 (m, d) whose k best are sought: with `fetch` = n all documents, and the fewer the faster.
+
+        Some queries after the other, so that not the candidates of all are held at a time.
+        """
         ...
 
 
@@ -334,10 +341,13 @@ def _join(searcher: Joined, queries: np.ndarray, corpus: np.ndarray, k: int) -> 
     while len(todo):
         unsafe = []
         for part in np.array_split(todo, -(-len(todo) * 2 * fetch // _HITS)):
-            found = searcher.candidates(queries[part], k, fetch)
-            safe = _settle(found, queries[part], corpus, k)
-            rows[part], scores[part] = safe.rows, safe.scores
-            unsafe.append(part[~safe.certain])
+            asked, start = queries if len(part) == len(queries) else queries[part], 0
+            for found in searcher.candidates(asked, k, fetch):
+                stop = start + len(found.limits)
+                safe = _settle(found, asked[start:stop], corpus, k)
+                rows[part[start:stop]], scores[part[start:stop]] = safe.rows, safe.scores
+                unsafe.append(part[start:stop][~safe.certain])
+                start = stop
         todo = np.concatenate(unsafe)
         fetch = min(len(corpus), 4 * fetch)
     return Hits(rows, scores, {"deepened": 0, "missing": 0})
@@ -350,12 +360,21 @@ class _Settled(NamedTuple):
 
 
 def _settle(found: Candidates, queries: np.ndarray, corpus: np.ndarray, k: int) -> _Settled:
-    """The k best of the candidates by float64 score. Raises ArtefactError when a score breaks its bound."""
+    """The k best of the candidates by float64 score. Raises ArtefactError when a score breaks its bound.
+
+    The likely ones are scored first. The least score of a query's is then a floor, and what cannot reach it is not scored.
+    """
     counts = np.diff(found.offsets)
     owner = np.repeat(np.arange(len(queries)), counts)
-    exact = score_pairs(queries, corpus, owner, found.rows)
-    if (exact < found.least).any():
-        worst = int(np.argmin(exact - found.least))
+    exact, floor = np.full(len(owner), -np.inf), np.full(len(queries), np.inf)
+    likely = np.flatnonzero(found.likely)
+    exact[likely] = score_pairs(queries, corpus, owner[likely], found.rows[likely])
+    np.minimum.at(floor, owner[likely], exact[likely])
+    scored = found.likely | ~(found.most < floor[owner])
+    others = np.flatnonzero(scored & ~found.likely)
+    exact[others] = score_pairs(queries, corpus, owner[others], found.rows[others])
+    if (wrong := scored & (exact < found.least)).any():
+        worst = int(np.argmin(np.where(wrong, exact - found.least, 0)))
         raise ArtefactError(
             "the index's scores are not those of the stored vectors",
             got=f"at least {found.least[worst]} from the index, {exact[worst]} from the vectors",
@@ -369,10 +388,22 @@ def _settle(found: Candidates, queries: np.ndarray, corpus: np.ndarray, k: int) 
         wide = np.arange(max(counts[part].max(), k)) < counts[part, None]
         sorted_rows, negated = np.full(wide.shape, -1), np.full(wide.shape, np.inf)
         sorted_rows[wide], negated[wide] = found.rows[low:high], -exact[low:high]
-        order = np.argsort(negated, axis=1, kind="stable")[:, :k]  # rows ascend, so ties stay in their order
-        rows[part] = np.take_along_axis(sorted_rows, order, axis=1)
-        scores[part] = -np.take_along_axis(negated, order, axis=1)
+        order, best = _least(negated, k)
+        rows[part], scores[part] = np.take_along_axis(sorted_rows, order, axis=1), -best
     return _Settled(rows, scores + 0.0, scores[:, -1] > found.limits)
+
+
+def _least(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the k least of each row of float64 (m, n) are, equal ones in their order, and these: both (m, k).
+
+    numpy's stable sort takes several times as long as its other one, so it is left to rows with equal values.
+    """
+    order = np.argsort(values, axis=1)[:, : k + 1]
+    least = np.take_along_axis(values, order, axis=1)
+    tied = ((least[:, 1:] == least[:, :-1]) & (least[:, 1:] < np.inf)).any(axis=1)
+    if tied.any():
+        order[tied] = np.argsort(values[tied], axis=1, kind="stable")[:, : k + 1]
+    return order[:, :k], least[:, :k]
 
 
 def _search_block(

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from stages.arrays import coded
 from stages.errors import ArtefactError
-from stages.judging import KEPT, Candidates, Documents, Known, Labels, ascending, numbers, spread
+from stages.judging import KEPT, Candidates, Documents, Known, Labels, ascending, distinct, numbers, spread
 from stages.registry import build
 from stages.schemas import CANDIDATES, EVIDENCE, JUDGED
 from stages.spec import Inputs, Source
@@ -74,13 +74,13 @@ def judge(
     verdict, evidence = _decide(config.filters, candidates)
     counts = np.bincount(verdict, minlength=len(config.filters) + 1)
     names = [KEPT, *(rule.name for rule in config.filters)]
-    everyone = np.union1d(query, held["query_row"].to_numpy())
+    everyone = np.union1d(distinct(query), held["query_row"].to_numpy())
     kept = verdict == 0
     counters = {
         **{f"verdict.{name}": int(count) for name, count in zip(names, counts, strict=True)},
         "kept_with_negative_relevance": int(np.count_nonzero(kept & (candidates.relevance < 0))),
         "queries": len(everyone),
-        "queries_without_kept": len(everyone) - len(np.unique(query[kept])),
+        "queries_without_kept": len(everyone) - len(distinct(query[kept])),
     }
     columns = [
         *(found[field] for field in CANDIDATES.names),

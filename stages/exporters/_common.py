@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.errors import ArtefactError, InputError, YieldError
@@ -93,19 +94,20 @@ class Texts:
 
     def anchors(self, rows: np.ndarray, prompts: bool) -> pa.Array:
         """The text of each query row (n,), its own prompt in front where that is asked for. Raises InputError."""
-        unique, back = _unique(rows, len(self.queries), "query")
-        ids, texts = self.query_ids.take(unique), self.queries.take(unique).to_pylist()
-        _refuse_blank("the text of a query", ids, texts)
-        _refuse_nul("the text of a query", ids, texts)
+        _within(rows, len(self.queries), "query")
+        texts = self.queries.take(pa.array(rows)).cast(pa.string())
+        _refuse_unusable("the text of a query", self.query_ids, rows, texts)
         if prompts:
-            texts = [prompt + text for prompt, text in zip(self.own_prompts(unique.to_numpy()), texts, strict=True)]
-        return pa.array(texts, pa.string()).take(back)
+            texts = pc.binary_join_element_wise(self._prompts(rows), texts, "")
+        return texts
 
     def own_prompts(self, rows: np.ndarray) -> list[str]:
         """The prompt of each query row (n,); empty where it has none. Raises InputError."""
-        taken = pa.array(rows)
-        prompts = [prompt or "" for prompt in self.prompts.take(taken).to_pylist()]
-        _refuse_nul("the prompt of a query", self.query_ids.take(taken), prompts)
+        return cast("list[str]", self._prompts(rows).to_pylist())
+
+    def _prompts(self, rows: np.ndarray) -> pa.Array:
+        prompts = self.prompts.take(pa.array(rows)).cast(pa.string()).fill_null("")
+        _refuse_nul("the prompt of a query", self.query_ids, rows, prompts)
         return prompts
 
     def corpus(self) -> Iterator[np.ndarray]:
@@ -118,12 +120,17 @@ class Texts:
 
     def documents(self, rows: np.ndarray) -> pa.Array:
         """The text of each document row (n,), joined with its title where it has one. Raises InputError."""
-        unique, back = _unique(rows, len(self.docs), "document")
+        _within(rows, len(self.docs), "document")
+        taken = pa.array(rows)
+        titled = self.titles.null_count < len(self.titles) and self.titles.take(taken).null_count < len(rows)
+        texts = self._joined(rows) if titled else self.docs.take(taken).cast(pa.string())
+        _refuse_unusable("the text of a document", self.doc_ids, rows, texts)
+        return texts
+
+    def _joined(self, rows: np.ndarray) -> pa.Array:
+        unique, back = np.unique(rows, return_inverse=True)
         pairs = zip(self.titles.take(unique).to_pylist(), self.docs.take(unique).to_pylist(), strict=True)
-        ids, texts = self.doc_ids.take(unique), [join_title(title, text, self.template) for title, text in pairs]
-        _refuse_blank("the text of a document", ids, texts)
-        _refuse_nul("the text of a document", ids, texts)
-        return pa.array(texts, pa.string()).take(back)
+        return pa.array([join_title(title, text, self.template) for title, text in pairs], pa.string()).take(back)
 
 
 def _blocks(rows: int) -> Iterator[np.ndarray]:
@@ -135,27 +142,41 @@ def _whole(table: pa.Table, column: str) -> pa.Array:
     return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
 
 
-def _unique(rows: np.ndarray, known: int, kind: str) -> tuple[pa.Array, pa.Array]:
-    unique, back = np.unique(rows, return_inverse=True)
-    if unique.size and not 0 <= unique[0] <= unique[-1] < known:
+def _within(rows: np.ndarray, known: int, kind: str) -> None:
+    low, high = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
+    if not 0 <= low <= high + 1 <= known:
         raise ArtefactError(
             f"a triplet names a {kind} that is not there",
-            got=f"row {unique[-1] if unique[-1] >= known else unique[0]} of {known}",
+            got=f"row {high if high >= known else low} of {known}",
             try_="run sample again",
         )
-    return pa.array(unique), pa.array(back)
 
 
-def _refuse_blank(kind: str, ids: pa.Array, texts: Sequence[str]) -> None:
-    _refuse(f"{kind} is blank", ids, [i for i, text in enumerate(texts) if not text.strip()])
+def _refuse_unusable(kind: str, ids: pa.Array, rows: np.ndarray, texts: pa.Array) -> None:
+    """Raises InputError for a text that no trainer can use. `ids` are those of all rows, `texts` those of `rows` (n,)."""
+    _refuse(f"{kind} is blank", ids, rows[_blank(texts)])
+    _refuse_nul(kind, ids, rows, texts)
 
 
-def _refuse_nul(kind: str, ids: pa.Array, texts: Sequence[str]) -> None:
-    _refuse(f"{kind} has a NUL character", ids, [i for i, text in enumerate(texts) if "\0" in text])
+def _blank(texts: pa.Array) -> np.ndarray:
+    """Which texts have nothing but what Python calls white space: bool (n,)."""
+    blank: np.ndarray = pc.or_(pc.utf8_is_space(texts), pc.equal(pc.binary_length(texts), 0)).to_numpy(
+        zero_copy_only=False
+    )
+    return blank
 
 
-def _refuse(what: str, ids: pa.Array, wrong: Sequence[int]) -> None:
-    if wrong:
+def _refuse_nul(kind: str, ids: pa.Array, rows: np.ndarray, texts: pa.Array) -> None:
+    offsets, values = np.frombuffer(texts.buffers()[1], np.int32), texts.buffers()[2]
+    start, stop = offsets[texts.offset], offsets[texts.offset + len(texts)]
+    if stop > start and not np.frombuffer(values, np.uint8)[start:stop].all():
+        wrong = pc.match_substring(texts, "\0").to_numpy(zero_copy_only=False)
+        _refuse(f"{kind} has a NUL character", ids, rows[wrong])
+
+
+def _refuse(what: str, ids: pa.Array, rows: np.ndarray) -> None:
+    if len(rows):
+        wrong = np.unique(rows)
         named = ", ".join(f"'{shown(one)}'" for one in ids.take(pa.array(wrong[:NAMED])).to_pylist())
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise InputError(

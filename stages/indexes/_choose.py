@@ -13,7 +13,7 @@ from stages.indexes._kernels import PACK, Bf16, Dense, Int8, Kernel, bound
 
 _MORE = {"int8": 4e-7}
 """Seconds that a query costs more for each of its values by a wider bound, which leaves some 500 pairs more to be scored."""
-_TURNS, _LEAST = 24, 4
+_TURNS, _LEAST = 12, 2
 _HOPELESS = 3.0  # times the best after `_LEAST` turns
 
 

@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from stages.indexes._choose import choose
-from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries, rounded_down
+from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries, rounded_down, together
 from stages.search import GRID, Candidates, certified_search, euclidean
 
 _DOCUMENTS = {"cpu": 4_096, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
@@ -56,56 +56,62 @@ class Join:
         """See `stages.search.Parted`."""
         return Join(self.vectors[start:stop], self.kernel_name, self.device, self.memory)
 
-    def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Candidates:
+    def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Iterator[Candidates]:
         """See `stages.search.Joined`."""
-        n = len(self.vectors)
-        if fetch >= n or not len(queries):
-            return _everything(len(queries), n)
+        n, pack = len(self.vectors), PACK[self.device]
+        if fetch >= n:
+            yield from (_everything(min(pack, len(queries) - a), n) for a in range(0, len(queries), pack))
+            return
         lengths = euclidean(queries)
-        pack = PACK[self.device]
         group = max(pack, self._pairs // int(4 * _OVER * fetch) // pack * pack)
         # Scores that are closer than a step of the grid are ties, which rows break: none of them may be dropped.
-        ties, parts = np.divide(2 * GRID, lengths, out=np.zeros(len(lengths)), where=lengths > 0), []
+        ties = np.divide(2 * GRID, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
         for a in range(0, len(queries), group):
-            part = slice(a, a + group)
-            parts.append(self._group(_unit(queries[part], lengths[part]), ties[part], k, fetch))
-        joined = concatenate(parts)
+            part, start = slice(a, a + group), a
+            for found in self._group(_Asked(queries[part], lengths[part], ties[part]), k, fetch):
+                stop = start + len(found.limits)
+                yield self._scaled(found, lengths[start:stop])
+                start = stop
+
+    def _scaled(self, found: Candidates, lengths: np.ndarray) -> Candidates:
+        """The candidates of queries of length 1, as those of queries of the lengths float64 (m,)."""
         # Queries of length 1 are rounded, by at most 2^-23 of a score, which is at most the longest document's.
         slack = 2.0**-22 * lengths * max(known.length for known in self._known.values()) + 2 * GRID
-        repeated = np.repeat(np.arange(len(queries)), np.diff(joined.offsets))
-        least = joined.least * lengths[repeated] - slack[repeated]
-        return Candidates(joined.offsets, joined.rows, least, joined.limits * lengths + slack)
+        length, more = (np.repeat(values, np.diff(found.offsets)) for values in (lengths, slack))
+        with np.errstate(invalid="ignore"):  # no bound of a query of length 0
+            most = found.most * length + more
+        return found._replace(least=found.least * length - more, most=most, limits=found.limits * lengths + slack)
 
     @property
     def _pairs(self) -> int:
         """Found pairs that fit into half of the memory."""
         return max(self.memory * (1 << 19) // _PAIR, 1)
 
-    def _group(self, unit: np.ndarray, ties: np.ndarray, k: int, fetch: int) -> Candidates:
-        """Candidates of queries of length 1, in one pass over the documents. Scores within `ties`, float64 (m,), may be equal."""
-        size, encoded = PACK[self.device], self.kernel.queries(unit)
-        limit, span = self._limits(encoded, len(unit), fetch)
-        most = self._pairs * min(size, len(unit)) // len(unit)
-        packs = [slice(a, a + size) for a in range(0, len(unit), size)]
-        finds = [_Found(unit[pack], limit[pack], ties[pack], most) for pack in packs]
+    def _group(self, asked: _Asked, k: int, fetch: int) -> Iterator[Candidates]:
+        """Candidates of the queries over their lengths, in one pass over the documents, pack by pack."""
+        size, count = PACK[self.device], len(asked.lengths)
+        packs = [asked.part(slice(a, a + size)) for a in range(0, count, size)]
+        encoded = together([self.kernel.queries(pack.unit) for pack in packs])
+        limit, span = self._limits(encoded, count, fetch)
+        most = self._pairs * min(size, count) // count
+        finds = [_Found(pack, limit[a : a + size], most) for pack, a in zip(packs, range(0, count, size), strict=True)]
         for start, documents in self._documents():
             wanted = [number for number, found in enumerate(finds) if not found.full]
             for number, pairs in self.kernel.above(documents, encoded, limit, span, wanted):
                 finds[number].add(pairs, start)
-        parts = []
         for found in finds:
             if found.full:  # very many equal scores
-                half = len(found.unit) // 2
+                half = len(found.limit) // 2
                 for part in (slice(half), slice(half, None)):
-                    parts.append(self._group(found.unit[part], found.ties[part], k, fetch))
+                    yield from self._group(found.asked.part(part), k, fetch)
             else:
-                parts.append(self._sharpen(found.unit, found.ties, found.select(k), k))
-        return concatenate(parts)
+                yield self._sharpen(found.asked, found.select(k), k)
 
-    def _sharpen(self, unit: np.ndarray, ties: np.ndarray, found: Candidates, k: int) -> Candidates:
+    def _sharpen(self, asked: _Asked, found: Candidates, k: int) -> Candidates:
         """Fewer candidates, by float32 scores, where the kernel's bound left many. They cost a third of float64 ones."""
-        if len(found.rows) < 1.5 * k * len(unit):
+        if len(found.rows) < 1.5 * k * len(found.limits):
             return found
+        unit = asked.unit
         rough = np.empty(len(found.rows), dtype=np.float32)
         taken = np.empty((_TAKEN, self.vectors.shape[1]), dtype=np.float32)
         for q, (start, stop) in enumerate(pairwise(found.offsets.tolist())):
@@ -118,9 +124,7 @@ class Join:
         summed = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
         error = summed + np.abs(rough) * np.float32(2.0**-22)
         query = np.repeat(np.arange(len(unit)), np.diff(found.offsets))
-        keep = _contenders(query, rough - error, rough + error, ties, k)
-        least = np.maximum(found.least, rough - error)
-        return Candidates(_offsets(query[keep], len(unit)), found.rows[keep], least[keep], found.limits)
+        return _contenders(found.rows, query, rough - error, rough + error, ties=asked.ties, limits=found.limits, k=k)
 
     def _documents(self) -> Iterator[tuple[int, Documents]]:
         size, keep = _DOCUMENTS[self.device], self._keeps
@@ -165,7 +169,10 @@ class Join:
         best = self.kernel.scores(first, pack).clone()
         for part in others:  # the best of several stand for them, so that few are left to choose from
             torch.maximum(best, self.kernel.scores(part, pack), out=best)
-        values: np.ndarray = torch.topk(best.T.float().contiguous(), rank, dim=1).values.cpu().numpy()
+        best = best.T.float().contiguous()
+        if best.is_cpu:  # numpy sorts all in an eighth of the time
+            return np.sort(best.numpy(), axis=1)[:, : -rank - 1 : -1]
+        values: np.ndarray = torch.topk(best, rank, dim=1).values.cpu().numpy()
         return values
 
     def _sample(self, size: int, bins: int) -> list[Documents]:
@@ -176,11 +183,29 @@ class Join:
         return self._sampled[size, bins]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Queries float32 (m, d), their lengths, and how near each other scores of one over its length are that may be equal."""
+
+    queries: np.ndarray
+    lengths: np.ndarray  # float64 (m,)
+    ties: np.ndarray  # float64 (m,)
+
+    def part(self, part: slice) -> _Asked:
+        return _Asked(self.queries[part], self.lengths[part], self.ties[part])
+
+    @property
+    def unit(self) -> np.ndarray:
+        """The queries over their lengths, float32, divided in float64. Those of length 0 stay. Made anew each time."""
+        divided = self.queries / np.where(self.lengths == 0, 1, self.lengths)[:, None]
+        return np.asarray(divided, dtype=np.float32)
+
+
 class _Found:
     """A pack of queries and the pairs found for them."""
 
-    def __init__(self, unit: np.ndarray, limit: np.ndarray, ties: np.ndarray, most: int) -> None:
-        self.unit, self.limit, self.ties, self._most = unit, limit, ties, most
+    def __init__(self, asked: _Asked, limit: np.ndarray, most: int) -> None:
+        self.asked, self.limit, self._most = asked, limit, most
         self.full, self._count = False, 0
         self._pairs: list[tuple[np.ndarray, ...]] = []
 
@@ -189,39 +214,40 @@ class _Found:
         self._count += len(pairs.least)
         rows, queries = (pairs.documents + start).astype(np.int32), pairs.queries.astype(np.uint16)
         self._pairs.append((rows, queries, pairs.least, pairs.most))
-        if self._count > self._most and len(self.unit) > 1:
+        if self._count > self._most and len(self.limit) > 1:
             self.full, self._pairs = True, []
 
     def select(self, k: int) -> Candidates:
         """Of the pairs found, those that can be among the k best of their query, by query and row."""
-        rows, query, least, most = (np.concatenate(part) for part in zip(*self._pairs, strict=True))
+        columns = [np.concatenate(part) for part in zip(*self._pairs, strict=True)]
         self._pairs = []
-        keep = np.flatnonzero(_contenders(query, least, most, self.ties, k))
-        keep = keep.take(np.argsort(query.take(keep), kind="stable"))
-        offsets = _offsets(query.take(keep), len(self.unit))
-        return Candidates(offsets, rows.take(keep).astype(np.int64), least.take(keep).astype(np.float64), self.limit)
+        return _contenders(*columns, ties=self.asked.ties, limits=self.limit, k=k)
 
 
-def _contenders(query: np.ndarray, least: np.ndarray, most: np.ndarray, ties: np.ndarray, k: int) -> np.ndarray:
-    """Which pairs, in any order, can be among the k best of their query: bool (t,).
+def _contenders(
+    rows: np.ndarray,
+    query: np.ndarray,
+    least: np.ndarray,
+    most: np.ndarray,
+    *,
+    ties: np.ndarray,
+    limits: np.ndarray,
+    k: int,
+) -> Candidates:
+    """Of pairs, which may be in any order, those that can be among the k best of their query.
 
-    `least` and `most`, float32, are bounds of each score. k documents score at least the k-th of the lower bounds, and
+    `least` and `most`, float32 (t,), are bounds of each score. k documents score at least the k-th of the lower bounds, and
     only what scores less than that by more than `ties`, float64 (m,), is left out.
     """
     offsets = _offsets(query, len(ties))
     full = np.diff(offsets) >= k
     floor = np.full(len(ties), -np.inf)
     floor[full] = _scores(np.sort(_descending(query, least))[offsets[:-1][full] + k - 1])
-    return np.asarray(most >= rounded_down(floor - ties).take(query))
-
-
-def _unit(queries: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Queries (m, d) over their lengths, float32, divided in float64. Those of length 0 stay."""
-    unit = np.empty_like(queries)
-    for start in range(0, len(queries), 512):
-        part = slice(start, start + 512)
-        unit[part] = queries[part] / np.where(lengths[part] == 0, 1, lengths[part])[:, None]
-    return unit
+    keep = np.flatnonzero(most >= rounded_down(floor - ties).take(query))
+    keep = keep.take(np.argsort(query.take(keep), kind="stable"))
+    query, least, most = query.take(keep), least.take(keep).astype(np.float64), most.take(keep).astype(np.float64)
+    likely = least >= floor.take(query)
+    return Candidates(_offsets(query, len(ties)), rows.take(keep).astype(np.int64), least, most, likely, limits)
 
 
 def _offsets(query: np.ndarray, queries: int) -> np.ndarray:
@@ -243,13 +269,5 @@ def _scores(keys: np.ndarray) -> np.ndarray:
 
 def _everything(queries: int, documents: int) -> Candidates:
     rows = np.tile(np.arange(documents), queries)
-    return Candidates(np.arange(queries + 1) * documents, rows, np.full(len(rows), -np.inf), np.full(queries, -np.inf))
-
-
-def concatenate(parts: list[Candidates]) -> Candidates:
-    """Candidates of queries that follow each other."""
-    if len(parts) == 1:
-        return parts[0]
-    counts = np.concatenate([[0], *(np.diff(part.offsets) for part in parts)])
-    rows, least, limits = (np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])
-    return Candidates(np.cumsum(counts), rows, least, limits)
+    no_bound, all_ = np.full(len(rows), np.inf), np.ones(len(rows), dtype=bool)
+    return Candidates(np.arange(queries + 1) * documents, rows, -no_bound, no_bound, all_, np.full(queries, -np.inf))

@@ -9,7 +9,7 @@ Both errors of rounding are measured on the vectors themselves, not modelled. Qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -44,6 +44,12 @@ class Queries(NamedTuple):
     packs: list[Pack]
     length: np.ndarray  # float64 (m,), |q̂|
     error: np.ndarray  # float64 (m,), |q - q̂|
+
+
+def together(parts: Sequence[Queries]) -> Queries:
+    """Queries of full packs, the last of which may be a smaller one, as they follow each other."""
+    lengths, errors = (np.concatenate(column) for column in list(zip(*parts, strict=True))[1:])
+    return Queries([pack for part in parts for pack in part.packs], lengths, errors)
 
 
 class Pairs(NamedTuple):
@@ -133,8 +139,9 @@ def rounded_down(exact: np.ndarray) -> np.ndarray:
 
 def _packed(values: np.ndarray, device: str, padding: float) -> list[np.ndarray]:
     """Pieces of (m,) for each pack, padded as its queries are."""
-    parts = (values[start : start + PACK[device]] for start in range(0, len(values), PACK[device]))
-    return [np.pad(part, (0, -len(part) % 8), constant_values=padding) for part in parts]
+    parts = [values[start : start + PACK[device]] for start in range(0, len(values), PACK[device])]
+    missing = [-len(part) % 8 for part in parts]
+    return [np.pad(p, (0, m), constant_values=padding) if m else p for p, m in zip(parts, missing, strict=True)]
 
 
 def _encoded(
@@ -154,13 +161,13 @@ def nonzero(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     import torch
 
-    width = 8 // matrix.element_size()
-    bits = matrix.reshape(-1).view(torch.uint8 if width == 8 else torch.int16)
+    power = 3 if matrix.element_size() == 1 else 2  # shifts take a third of the time of divisions
+    bits = matrix.reshape(-1).view(torch.uint8 if power == 3 else torch.int16)
     words = bits.view(torch.int64).numpy()  # numpy compares twice as fast as torch
     full = _set(np.not_equal(words, 0))
-    values = words.take(full).view(np.uint8 if width == 8 else np.int16)
+    values = words.take(full).view(np.uint8 if power == 3 else np.int16)
     inside = np.flatnonzero(np.not_equal(values, 0))
-    flat = full.take(inside // width) * width + inside % width
+    flat = (full.take(inside >> power) << power) + (inside & (1 << power) - 1)
     row = flat // matrix.shape[1]
     return row, flat - row * matrix.shape[1], values.take(inside)
 
@@ -171,7 +178,7 @@ def _set(flags: np.ndarray) -> np.ndarray:
     eights = flags[:whole].view(np.int64)
     some = np.flatnonzero(np.not_equal(eights, 0))
     inside = np.flatnonzero(eights.take(some).view(bool))
-    found = some.take(inside // 8) * 8 + inside % 8
+    found = (some.take(inside >> 3) << 3) + (inside & 7)
     return found if whole == len(flags) else np.concatenate([found, whole + np.flatnonzero(flags[whole:])])
 
 

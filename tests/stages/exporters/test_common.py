@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -73,6 +74,12 @@ def test_texts_that_no_trainer_takes_are_refused_with_their_ids(text: str, reaso
     with pytest.raises(InputError, match=reason) as raised:
         texts.anchors(np.arange(2), prompts=False)
     assert raised.value.where == "id 'q1'"
+
+
+def test_blank_is_what_python_calls_white_space() -> None:
+    every = [chr(i) for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000]
+    found = _common._blank(pa.array([*every, "", " \t", " x"]))
+    assert found.tolist() == [not text.strip() for text in [*every, "", " \t", " x"]]
 
 
 def test_a_blank_text_with_a_title_is_a_text() -> None:
