@@ -169,7 +169,7 @@ class Workspace:
         building, final = self.building(name), self.final(name)
         old = building.with_name(f"{building.name}{OLD}")
         with storing(final):
-            for left in ("key", "shards", "scratch"):
+            for left in ("key", "shards", "scratch", "pieces"):
                 remove(building / left)
             sync(building)
             make(final.parent)
@@ -263,6 +263,7 @@ class Building:
         self.workspace, self.name, self.key = workspace, name, key
         self.folder = workspace.building(name)
         self.scratch = self.folder / "scratch"
+        self.pieces = self.folder / "pieces"
         self._records = self.folder / "shards"
         self._parts: dict[str, int] = {}
 
@@ -337,11 +338,15 @@ class Building:
             commit(path, lambda temporary, table=table: write_table(table, temporary))  # type: ignore[misc]
             tables[name] = (self._stored(path, table.num_rows),)
         for name, write in part.files.items():
-            path = self.folder / name
-            commit(path, write)
-            inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-            files[name] = tuple(self._stored(one) for one in inside)
-        return Record(tables, files, part.counters, part.facts)
+            files[name] = self._written(self.folder / name, write)
+        pieces = [one for name, write in part.pieces.items() for one in self._written(self.pieces / name, write)]
+        return Record(tables, files, part.counters, part.facts, tuple(pieces))
+
+    def _written(self, path: Path, write: Callable[[Path], None]) -> tuple[Stored, ...]:
+        """A file, or all files of a folder."""
+        commit(path, write)
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        return tuple(self._stored(one) for one in inside)
 
     def _index(self, table: str, shard: Shard) -> int:
         """A table of a sharded stage takes the shard's number; a whole stage counts its parts."""

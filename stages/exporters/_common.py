@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -167,11 +167,16 @@ def _refuse(what: str, ids: pa.Array, wrong: Sequence[int]) -> None:
 
 def rebatched(source: Source, rows: int = BATCH) -> Iterator[pa.Table]:
     """The triplets in tables of exactly `rows` rows but the last, however many parts they are stored in."""
+    return exactly((pa.Table.from_batches([batch]) for batch in source.batches(rows=rows)), rows)
+
+
+def exactly(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The rows of tables in others of exactly `rows` rows but the last."""
     held: list[pa.Table] = []
     count = 0
-    for batch in source.batches(rows=rows):
-        held.append(pa.Table.from_batches([batch]))
-        count += batch.num_rows
+    for one in tables:
+        held.append(one)
+        count += one.num_rows
         while count >= rows:
             table = pa.concat_tables(held)
             yield table.slice(0, rows)
