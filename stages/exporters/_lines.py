@@ -31,6 +31,11 @@ class Lines(OneFile):
 
     per_pair: ClassVar[bool] = False
 
+    @property
+    def sidecar(self) -> pa.Schema:
+        """The columns of `ids.parquet`."""
+        return IDS
+
     @abstractmethod
     def _line(self, example: Example, left_out: Counter[str]) -> Any:
         """The object of an example; None where it is left out, and why is counted."""

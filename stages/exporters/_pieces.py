@@ -89,6 +89,11 @@ def _begins(triplets: Source, row: int) -> int:
 class Pieced(Member):
     """Base of these targets."""
 
+    @property
+    @abstractmethod
+    def sidecar(self) -> pa.Schema:
+        """The columns of `ids.parquet`."""
+
     @abstractmethod
     def rows_of(
         self, triplets: Source, texts: Texts, folder: Path, left_out: Counter[str], escaped: Counter[str]
@@ -136,9 +141,9 @@ class Pieced(Member):
             if not rows:
                 return 0, ()
             files = self.joined(pieces, folder)
-            with RowGroups(folder / IDS, pq.read_schema(pieces[0] / IDS)) as sidecar:
+            with RowGroups(folder / IDS, self.sidecar) as sidecar:
                 for table in exactly(_ids(pieces), BATCH):
-                    sidecar.write(table)
+                    sidecar.write(table.cast(self.sidecar))  # Parquet has names of its own for what is in a list
             for name in notes[-1]["files"]:
                 assert others is not None
                 link(others / name, folder / name)
@@ -210,11 +215,6 @@ class Files(Pieced):
     @abstractmethod
     def data(self) -> pa.Schema:
         """The columns that the trainer reads, in order."""
-
-    @property
-    @abstractmethod
-    def sidecar(self) -> pa.Schema:
-        """The columns of `ids.parquet`."""
 
     @abstractmethod
     def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Batches:

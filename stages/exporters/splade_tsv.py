@@ -33,6 +33,11 @@ class SpladeTsv(OneFile):
     scores: bool = Field(False, description="add both scores for distillation; triplets with one missing are left out")
 
     @property
+    def sidecar(self) -> pa.Schema:
+        """The columns of `ids.parquet`."""
+        return IDS
+
+    @property
     def framed(self) -> Framed:
         """Lines."""
         return Framed(FILE, typed=False)
