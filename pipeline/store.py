@@ -128,14 +128,16 @@ def _write_bytes(path: Path, data: bytes) -> None:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Writes a table as Parquet: with page checksums, row groups bounded in rows and bytes, vectors uncompressed."""
-    vectors = any(pa.types.is_fixed_size_list(field.type) for field in table.schema)
+    lists = [field for field in table.schema if pa.types.is_fixed_size_list(field.type)]
+    bytes_wide = [f"{field.name}.list.element" for field in lists if field.type.value_type == pa.int8()]
     bytes_a_row = table.nbytes / table.num_rows if table.num_rows else 1
     pq.write_table(
         table,
         path,
         row_group_size=max(1, min(ROW_GROUP, int(GROUP_BYTES / max(bytes_a_row, 1)))),
-        compression="none" if vectors else "zstd",
-        use_dictionary=[field.name for field in table.schema if pa.types.is_dictionary(field.type)],
+        compression="none" if lists else "zstd",
+        # Parquet has no value of one byte and takes four for it; an index into a dictionary of 256 values is one.
+        use_dictionary=[f.name for f in table.schema if pa.types.is_dictionary(f.type)] + bytes_wide,
         write_page_checksum=True,
     )
 

@@ -106,7 +106,7 @@ def test_a_model_of_pictures_alone_reuses_them_too(tmp_path: Path) -> None:
             [{"row": i, "query_id": f"q{i}", "text": "", "split": "train", "source": "given", "text_hash": i, "picture": i} for i in range(3)],
         )
     )  # fmt: skip
-    counting = Counting(EfficientnetLite(size=16))
+    counting = Counting(EfficientnetLite(size=64))
     config = EmbedConfig(encoder=counting)
     first = made(config, inputs, tmp_path)
     assert counting.pictures == 23
