@@ -98,7 +98,7 @@ SPEC = Spec(
 
 def run(config: ExportConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     """Yields a piece of a target for each shard. Raises InputError, YieldError."""
-    texts = once(context, "texts", lambda: _texts(config, inputs))
+    texts = once(context, "texts", lambda: _texts(config, inputs, context.scratch / "texts"))
     targets = {target.name: target for target in sorted_out(config, inputs)[0]}
     with context.progress("export", len(context.shards)) as bar:
         for shard in context.shards:
@@ -166,9 +166,9 @@ def verify(config: ExportConfig, inputs: Inputs, folder: Path) -> dict[str, str]
     }
 
 
-def _texts(config: ExportConfig, inputs: Inputs) -> Texts:
+def _texts(config: ExportConfig, inputs: Inputs, place: Path | None = None) -> Texts:
     more = {name: inputs[name] for name in ("pictures", *asks(config))}
-    return Texts.read(inputs["queries"], inputs["corpus"], more)
+    return Texts.read(inputs["queries"], inputs["corpus"], more, place)
 
 
 def _rows_of(target: Exporter, config: ExportConfig, inputs: Inputs) -> tuple[Shard, ...]:

@@ -71,7 +71,7 @@ def test_the_order_in_which_pieces_are_written_changes_no_byte(tmp_path, name):
     pieces = tmp_path / "pieces"
     pieces.mkdir()
     for shard in shards:  # each as by a worker of its own
-        for part in export.run(config, inputs, TestContext(shards=(shard,))):
+        for part in export.run(config, inputs, TestContext(shards=(shard,), scratch=tmp_path / "scratch")):
             for place, write in part.pieces.items():
                 write(pieces / place)
     for part in export.finish(config, inputs, TestContext(shards=()), pieces):
