@@ -14,7 +14,7 @@ export HARDROCK_ENGINE := $(ENGINE)
 STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate guard report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports lint bench bench-mining bench-train bench-ingest bench-embed bench-scale sql clean test-ray
+.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports test-backends lint bench bench-mining bench-train bench-ingest bench-embed bench-scale bench-storage sql clean test-ray
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -85,6 +85,9 @@ fuzz: setup ## changed inputs for every reader of a data set; SECONDS=60 SEED=2 
 test-exports: setup ## exports through PyLate, ms-swift, NeMo Automodel and open_clip, each in an environment of its own
 	@$(BIN)/python -m tests.exports $(EXPORTS)
 
+test-backends: setup ## models through OpenVINO, in an environment of its own
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.exports.backends
+
 lint: setup ## style, types and the import floors
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -105,6 +108,9 @@ bench-scale: setup ## a corpus of ROWS rows from raw text to exports under a mem
 
 bench-embed: setup ## embedding against sentence-transformers, side by side; BENCH="--device cuda --file texts.txt"
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.embed $(BENCH)
+
+bench-storage: setup ## what float16, int8 and fewer dimensions cost, over whole workspaces, a quarter of an hour
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.storage $(BENCH)
 
 bench-train: setup ## training against sentence-transformers' trainer, five minutes; BENCH="--steps 12 --repeats 3"
 	@$(BIN)/python -m benchmarks.training $(BENCH)

@@ -51,15 +51,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class Record:
-    """What is stored of one shard, or of a whole stage."""
+    """What is stored of one shard, or of a whole stage. The `pieces` of a shard are no part of the whole."""
 
     tables: Mapping[str, tuple[Stored, ...]] = field(default_factory=dict)
     files: Mapping[str, tuple[Stored, ...]] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    pieces: tuple[Stored, ...] = ()
 
     def stored(self) -> list[Stored]:
-        return [one for group in (self.tables, self.files) for many in group.values() for one in many]
+        found = [one for group in (self.tables, self.files) for many in group.values() for one in many]
+        return [*found, *self.pieces]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -67,6 +69,7 @@ class Record:
             "files": {name: [asdict(one) for one in many] for name, many in self.files.items()},
             "counters": dict(sorted(self.counters.items())),
             "facts": dict(self.facts),
+            **({"pieces": [asdict(one) for one in self.pieces]} if self.pieces else {}),
         }
 
     @staticmethod
@@ -76,15 +79,17 @@ class Record:
             files={name: tuple(Stored(**one) for one in many) for name, many in value["files"].items()},
             counters=value["counters"],
             facts=value["facts"],
+            pieces=tuple(Stored(**one) for one in value.get("pieces", ())),
         )
 
 
 def merge(records: Iterable[Record]) -> Record:
-    """The records of a stage's shards in order as one: files follow each other, counters add up."""
+    """The records of a shard's parts, or of a stage's shards, in order as one: files follow each other, counters add up."""
     tables: dict[str, list[Stored]] = {}
     files: dict[str, list[Stored]] = {}
     counters: dict[str, int] = {}
     facts: dict[str, Any] = {}
+    pieces: list[Stored] = []
     for record in records:
         for name, many in record.tables.items():
             tables.setdefault(name, []).extend(many)
@@ -93,11 +98,13 @@ def merge(records: Iterable[Record]) -> Record:
         for name, count in record.counters.items():
             counters[name] = counters.get(name, 0) + count
         facts.update(record.facts)
+        pieces += record.pieces
     return Record(
         {name: tuple(many) for name, many in tables.items()},
         {name: tuple(many) for name, many in files.items()},
         counters,
         facts,
+        tuple(pieces),
     )
 
 

@@ -79,7 +79,9 @@ def _export(config: Any, sizes: Sizes) -> int:
     from stages.export import TEXT_TARGETS
 
     targets = len(TEXT_TARGETS if config.targets is None else config.targets)
-    return (int(sizes["triplets"].rows * 3 * text) + sizes["pictures"].bytes) * max(targets, 1)
+    unpacked = 3 * (sizes["corpus"].bytes + sizes["queries"].bytes)  # while the stage is at work
+    pieces = 2  # of what is one file in the end
+    return unpacked + (int(sizes["triplets"].rows * 3 * text) * pieces + sizes["pictures"].bytes) * max(targets, 1)
 
 
 def _train(config: Any, sizes: Sizes) -> int:

@@ -6,14 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from pipeline import engines, environment, plan, progress, room
 from pipeline.config import Configuration
 from pipeline.engines import local
-from pipeline.engines.task import Done, Task
+from pipeline.engines.task import Done, Task, finish
 from pipeline.fingerprint import Identity, differences
 from pipeline.inputs import bring
 from pipeline.lock import without_workers
@@ -153,13 +153,17 @@ class Runner:
         if resumed:
             progress.LOG.info("  goes on: %d of %d shards are there", resumed, len(shards))
         pending = tuple(shard for shard in shards if shard not in done)
+        task = self.task(node, inputs, identity.key)
+        if (pending or spec.finishes) and not self.ignore_space:
+            needed = self.writes(node) - room.begun(building.folder)
+            room.check(node.name, self.workspace.root, max(needed, room.FIXED))
         if pending:
-            if not self.ignore_space:
-                needed = self.writes(node) - room.begun(building.folder)
-                room.check(node.name, self.workspace.root, max(needed, room.FIXED))
-            for each in self.do(self.task(node, inputs, identity.key), pending, clock.credit):
+            for each in self.do(task, pending, clock.credit):
                 done[each.shard] = each.record
-        manifest = Manifest(identity.as_json(), identity.key, merge(done[shard] for shard in shards))
+        records = [done[shard] for shard in shards]
+        if spec.finishes:
+            records = [replace(record, pieces=()) for record in records] + [finish(task, shards, building)]
+        manifest = Manifest(identity.as_json(), identity.key, merge(records))
         run = {**clock.stop(), "device": self.device, "shards_resumed": resumed}
         with without_workers(self.workspace.root):
             building.complete(manifest, run)

@@ -128,14 +128,16 @@ def _write_bytes(path: Path, data: bytes) -> None:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Writes a table as Parquet: with page checksums, row groups bounded in rows and bytes, vectors uncompressed."""
-    vectors = any(pa.types.is_fixed_size_list(field.type) for field in table.schema)
+    lists = [field for field in table.schema if pa.types.is_fixed_size_list(field.type)]
+    bytes_wide = [f"{field.name}.list.element" for field in lists if field.type.value_type == pa.int8()]
     bytes_a_row = table.nbytes / table.num_rows if table.num_rows else 1
     pq.write_table(
         table,
         path,
         row_group_size=max(1, min(ROW_GROUP, int(GROUP_BYTES / max(bytes_a_row, 1)))),
-        compression="none" if vectors else "zstd",
-        use_dictionary=[field.name for field in table.schema if pa.types.is_dictionary(field.type)],
+        compression="none" if lists else "zstd",
+        # Parquet has no value of one byte and takes four for it; an index into a dictionary of 256 values is one.
+        use_dictionary=[f.name for f in table.schema if pa.types.is_dictionary(f.type)] + bytes_wide,
         write_page_checksum=True,
     )
 
@@ -169,7 +171,7 @@ class Workspace:
         building, final = self.building(name), self.final(name)
         old = building.with_name(f"{building.name}{OLD}")
         with storing(final):
-            for left in ("key", "shards", "scratch"):
+            for left in ("key", "shards", "scratch", "pieces"):
                 remove(building / left)
             sync(building)
             make(final.parent)
@@ -263,6 +265,7 @@ class Building:
         self.workspace, self.name, self.key = workspace, name, key
         self.folder = workspace.building(name)
         self.scratch = self.folder / "scratch"
+        self.pieces = self.folder / "pieces"
         self._records = self.folder / "shards"
         self._parts: dict[str, int] = {}
 
@@ -337,11 +340,15 @@ class Building:
             commit(path, lambda temporary, table=table: write_table(table, temporary))  # type: ignore[misc]
             tables[name] = (self._stored(path, table.num_rows),)
         for name, write in part.files.items():
-            path = self.folder / name
-            commit(path, write)
-            inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-            files[name] = tuple(self._stored(one) for one in inside)
-        return Record(tables, files, part.counters, part.facts)
+            files[name] = self._written(self.folder / name, write)
+        pieces = [one for name, write in part.pieces.items() for one in self._written(self.pieces / name, write)]
+        return Record(tables, files, part.counters, part.facts, tuple(pieces))
+
+    def _written(self, path: Path, write: Callable[[Path], None]) -> tuple[Stored, ...]:
+        """A file, or all files of a folder."""
+        commit(path, write)
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        return tuple(self._stored(one) for one in inside)
 
     def _index(self, table: str, shard: Shard) -> int:
         """A table of a sharded stage takes the shard's number; a whole stage counts its parts."""

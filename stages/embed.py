@@ -1,8 +1,8 @@
 """Texts and pictures to vectors: corpus and queries, a shard at a time.
 
 A shard is encoded by itself: identical texts or pictures in it once, in batches that never reach into another shard. So a shard's
-vectors hang on its rows and the model, not on which shards were done before a kill. Texts that the workspace's earlier result has
-are not encoded again (docs/decisions/0011-vectors-of-unchanged-texts.md); pictures are.
+vectors hang on its rows and the model, not on which shards were done before a kill. Texts and pictures that the workspace's earlier
+result has are not encoded again (docs/decisions/0011-vectors-of-unchanged-texts.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stages.errors import InputError
 from stages.held import once
 from stages.pictures import images, kinds
 from stages.registry import OneOf
-from stages.reuse import MADE_WITH, Earlier, earlier, keyed, keys
+from stages.reuse import MADE_WITH, Earlier, earlier, keyed, keys, picture_keys
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Source, Spec, cut
 from stages.text import joined
@@ -62,7 +62,7 @@ class EmbedConfig(Settings):
     )
     reuse: bool = speed(
         True,
-        "take the vectors of texts that the workspace's earlier result has, made by the same model; false encodes all again",
+        "take the vectors of texts and pictures that the workspace's earlier result has, made by the same model; false encodes all again",
     )
     batch_tokens: int | None = speed(
         None,
@@ -122,8 +122,7 @@ def run(config: EmbedConfig, inputs: Inputs, context: Context) -> Iterator[Part]
     if isinstance(loaded, Preparing):
         for note in loaded.notes:
             context.log(note)
-        if not pictured:
-            facts[MADE_WITH] = _made_with(config, encoder, loaded)
+        facts[MADE_WITH] = _made_with(config, encoder, loaded)
     final = shards(config, inputs)[-1]
     for table, name, columns in (
         ("corpus", "corpus_vectors", ["row", "doc_id", "title", "text", "picture"]),
@@ -173,16 +172,22 @@ def _earlier(config: EmbedConfig, context: Context, name: str, made_with: str | 
 
 @dataclass
 class _Made:
-    """A shard on its way. `fresh`: places of the texts that have to be encoded; `tokens`: these, made ready."""
+    """A shard on its way. `fresh`: places of what has to be encoded; `tokens`: the texts among these, made ready."""
 
     rows: pa.Table
     texts: list[str]
     prompts: list[str | None] | None
+    shown: np.ndarray  # int64 (n,), the row of the picture that stands at a place; -1 for a text
     keys: np.ndarray | None = None
     found: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     stored: pa.Table | None = None
     fresh: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     tokens: Prepared | None = None
+
+    @property
+    def fresh_texts(self) -> np.ndarray:
+        """Places of the texts among the fresh ones."""
+        return np.flatnonzero(self.shown[self.fresh] < 0)
 
     def of_fresh(self, places: np.ndarray) -> tuple[list[str], list[str | None] | None]:
         """Texts and prompts at these places among the fresh ones."""
@@ -208,33 +213,42 @@ class _Work:
         return "document" if self.table == "corpus" else "query"
 
     def prepare(self, rows: pa.Table) -> _Made:
-        """Texts, what the earlier result has of them, and the tokens of the rest."""
-        texts = rows.column("text").to_pylist()
+        """Texts and pictures, what the earlier result has of them, and the tokens of the other texts."""
+        texts, prompts = rows.column("text").to_pylist(), None
         if self.table == "corpus":
-            made = _Made(rows, joined(rows), None)
+            texts = joined(rows)
         else:
-            made = _Made(rows, texts, rows.column("prompt").to_pylist())
-        made.fresh = np.arange(len(texts))
-        if isinstance(self.loaded, Preparing) and self.pictures is None:
-            asked = made.prompts or [None] * len(texts)
-            # The role's own prompt is part of the encoder's fingerprint; a null here means that one.
-            made.keys = keys(["" if prompt is None else f"={prompt}" for prompt in asked], made.texts)
+            prompts = rows.column("prompt").to_pylist()
+        shown = rows.column("picture").combine_chunks().cast(pa.int64()).fill_null(-1).to_numpy()
+        made = _Made(rows, texts, prompts, shown, fresh=np.arange(len(texts)))
+        if isinstance(self.loaded, Preparing):
+            made.keys = self._keys(made)
             if self.known is not None:
                 made.found, made.stored = self.known.take(made.keys)
                 made.fresh = np.setdiff1d(made.fresh, made.found, assume_unique=True)
-            fresh, prompts = made.of_fresh(np.arange(len(made.fresh)))
-            made.tokens = self.loaded.prepare(fresh, self.role, prompts)
+            if self.pictures is None or len(made.fresh_texts):
+                fresh, own = made.of_fresh(made.fresh_texts)
+                made.tokens = self.loaded.prepare(fresh, self.role, own)
         return made
+
+    def _keys(self, made: _Made) -> np.ndarray:
+        """What identifies each text with its prompt, and each picture: uint64 (n, 2)."""
+        # The role's own prompt is part of the encoder's fingerprint; a null here means that one.
+        asked = ["" if prompt is None else f"={prompt}" for prompt in made.prompts or [None] * len(made.texts)]
+        found = keys(asked, made.texts)
+        pictured = made.shown >= 0
+        if pictured.any():
+            wanted, back = np.unique(made.shown[pictured], return_inverse=True)
+            blocks = [picture_keys(some) for _, some in images(cast(Source, self.pictures), wanted)]
+            found[pictured] = np.concatenate(blocks)[back]
+        return found
 
     def finish(self, made: _Made, shard: Shard) -> tuple[pa.Table, dict[str, int]]:
         """The stored vectors of a shard, and what was counted meanwhile."""
         loaded, count = self.loaded, len(made.texts)
         before = dict(loaded.counts)
-        if made.tokens is not None and isinstance(loaded, Preparing):
-            values = loaded.embed(made.tokens, batch_tokens=self.config.batch_tokens, log=self.log)
-        else:
-            values = self._plain(made)
-        texts = made.rows.column("picture").null_count
+        values = self._values(made)
+        texts = int(np.count_nonzero(made.shown < 0))
         counts = {
             "texts": texts,
             "pictures": count - texts,
@@ -245,8 +259,11 @@ class _Work:
         stored = vector_table(fresh.column("row").to_numpy(), values, self.config.storage)
         _check_stored(stored, self.table, fresh, self.config.storage)
         counts |= self._costs(made, values, stored, shard) | {"reused": len(made.found)}
-        if made.keys is not None and made.tokens is not None:
-            stored = keyed(stored, made.keys[made.fresh], made.tokens.truncated)
+        if made.keys is not None:
+            cut_short = np.zeros(len(made.fresh), dtype=bool)
+            if made.tokens is not None:
+                cut_short[made.fresh_texts] = made.tokens.truncated
+            stored = keyed(stored, made.keys[made.fresh], cut_short)
             counts["repeated"] = count - len(np.unique(made.keys, axis=0))
         if made.stored is not None:
             old = made.stored.add_column(
@@ -257,25 +274,28 @@ class _Work:
             stored = stored.take(pa.array(np.argsort(np.concatenate([made.fresh, made.found]), kind="stable")))
         return stored, counts
 
-    def _plain(self, made: _Made) -> np.ndarray:
-        """The vectors of a shard (n, d): of its pictures, each of them once, and of its texts."""
-        shown = made.rows.column("picture").combine_chunks()
-        texts = shown.is_null().to_numpy(zero_copy_only=False)
-        if texts.all():
-            return self._of_texts(made, np.arange(len(texts)))
-        values = np.empty((len(texts), self.loaded.dimensions), dtype=np.float32)
-        if texts.any():
-            values[texts] = self._of_texts(made, np.flatnonzero(texts))
-        wanted, back = np.unique(shown.drop_null().to_numpy(), return_inverse=True)
-        self.loaded.counts["repeated"] += len(back) - len(wanted)
-        encode = cast(PictureEncoder, self.loaded).encode_pictures
-        found = [encode(some, self.role) for _, some in images(cast(Source, self.pictures), wanted)]
-        values[~texts] = np.concatenate(found)[back]
+    def _values(self, made: _Made) -> np.ndarray:
+        """The vectors of what is fresh in a shard (n, d): of its pictures, each of them once, and of its texts."""
+        shown = made.shown[made.fresh]
+        if self.pictures is None or (len(shown) and (shown < 0).all()):
+            return self._of_texts(made)
+        values = np.empty((len(shown), self.loaded.dimensions), dtype=np.float32)
+        if (shown < 0).any():
+            values[shown < 0] = self._of_texts(made)
+        if (shown >= 0).any():
+            wanted, back = np.unique(shown[shown >= 0], return_inverse=True)
+            self.loaded.counts["repeated"] += len(back) - len(wanted)
+            encode = cast(PictureEncoder, self.loaded).encode_pictures
+            found = [encode(some, self.role) for _, some in images(self.pictures, wanted)]
+            values[shown >= 0] = np.concatenate(found)[back]
         return values
 
-    def _of_texts(self, made: _Made, places: np.ndarray) -> np.ndarray:
-        texts, prompts = made.of_fresh(places)
-        return self.loaded.encode(texts, self.role, prompts, batch_tokens=self.config.batch_tokens, log=self.log)
+    def _of_texts(self, made: _Made) -> np.ndarray:
+        how: dict[str, Any] = {"batch_tokens": self.config.batch_tokens, "log": self.log}
+        if made.tokens is not None and isinstance(self.loaded, Preparing):
+            return self.loaded.embed(made.tokens, **how)
+        texts, prompts = made.of_fresh(made.fresh_texts)
+        return self.loaded.encode(texts, self.role, prompts, **how)
 
     def _costs(self, made: _Made, values: np.ndarray, stored: pa.Table, shard: Shard) -> dict[str, int]:
         """What storage and bf16 change among the ten nearest, on samples. A table's first shard stands for bf16."""
@@ -283,14 +303,9 @@ class _Work:
         if self.config.storage != "float32":
             kept, asked = same_top(values, matrix(stored))
             counts |= {f"{self.config.storage}.top10": asked, f"{self.config.storage}.top10_same": kept}
-        if (
-            made.tokens is not None
-            and isinstance(self.loaded, Preparing)
-            and "bf16" in self.loaded.arithmetic
-            and shard.index == 0
-            and len(values)
-        ):
-            places = np.unique(np.linspace(0, len(values) - 1, min(EXACT, len(values))).astype(np.int64))
+        among = made.fresh_texts
+        if isinstance(self.loaded, Preparing) and "bf16" in self.loaded.arithmetic and shard.index == 0 and len(among):
+            places = among[np.unique(np.linspace(0, len(among) - 1, min(EXACT, len(among))).astype(np.int64))]
             texts, prompts = made.of_fresh(places)
             exact = self.loaded.exact(texts, self.role, prompts)
             kept, asked = same_top(exact, values[places], len(places))

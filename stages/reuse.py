@@ -25,14 +25,22 @@ _GAP = 65_536
 
 
 def keys(prompts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """A hash of each prompt and text: 16 bytes each, uint64 (n, 2). Equal hash, same input of the model."""
+    """A hash of each prompt and text: 16 bytes each, uint64 (n, 2). Equal hash, same input of the model.
+
+    A text's prompt begins with `=` or is empty, so that other words can stand for what is no text.
+    """
     found = bytearray()
     for prompt, text in zip(prompts, texts, strict=True):
         data = prompt.encode("utf-8", "surrogatepass")
         state = hashlib.blake2b(len(data).to_bytes(8, "little") + data, digest_size=16)
         state.update(text.encode("utf-8", "surrogatepass"))
         found += state.digest()
-    return np.frombuffer(bytes(found), dtype="<u8").reshape(-1, 2)
+    return np.frombuffer(found, dtype="<u8").reshape(-1, 2)
+
+
+def picture_keys(images: Sequence[bytes]) -> np.ndarray:
+    """A hash of each picture's encoded bytes, which no text has: uint64 (n, 2)."""
+    return keys(["picture"] * len(images), [hashlib.sha256(image).hexdigest() for image in images])
 
 
 def earlier(context: Context, table: str, made_with: str) -> Earlier | None:

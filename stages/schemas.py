@@ -112,7 +112,7 @@ def vectors(dimensions: int, storage: str = "float32") -> pa.Schema:
 
 
 KEYED = (
-    _field("key", pa.binary(16), "hash of the prompt and the text that were encoded"),
+    _field("key", pa.binary(16), "hash of the prompt and the text, or of the picture, that were encoded"),
     _field("truncated", pa.bool_(), "the text is longer than the model reads"),
 )
 

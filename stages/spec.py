@@ -94,8 +94,9 @@ class Part:
     """A piece of a result. A shard may yield several; the shard is complete when `last` is true.
 
     `tables` become Parquet files, in the order in which a table's parts are yielded. `files` are written by the function
-    given for each: it gets the path to write to, a file or a folder. `counters` are added up over all parts; `facts` are
-    JSON values of the whole stage, given once.
+    given for each: it gets the path to write to, a file or a folder. `pieces` are written in the same way, for the stage's
+    `finish`, and go when the result is whole. `counters` are added up over all parts; `facts` are JSON values of the whole
+    stage, given once.
     """
 
     shard: Shard
@@ -104,6 +105,7 @@ class Part:
     counters: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     last: bool = True
+    pieces: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
 
 class Bar(Protocol):
@@ -164,7 +166,9 @@ class Spec:
 
     `inputs` are the tables and artefacts it cannot do without; `optional` ones are given where an earlier round has made
     them. `shards` lists the pieces of the work, from the configuration and the inputs alone; `undivided` says of a configuration
-    that one process must do them all, because they share a budget. `external` gives the
+    that one process must do them all, because they share a budget; `finishes` that the module has a generator
+    `finish(config, inputs, context, pieces)`, which one process runs when all shards are stored: it yields parts made of the `pieces`,
+    a folder, that the shards left. `external` gives the
     fingerprints of what the configuration names outside of the workspace: raw data, weights. `facts_of` names the inputs
     whose facts it reads: those then count as part of their content. `tables` and `files` are the names of what it writes. `resources` are hints to whoever spreads the work: "gpu", "cpu", "memory".
     """
@@ -181,5 +185,6 @@ class Spec:
     files: tuple[str, ...] = ()
     shards: Callable[[Any, Inputs], Sequence[Shard]] | None = None
     undivided: Callable[[Any], bool] | None = None
+    finishes: bool = False
     external: Callable[[Any, Inputs, str], Mapping[str, str]] | None = None
     resources: frozenset[str] = frozenset({"cpu"})

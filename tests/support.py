@@ -140,6 +140,13 @@ def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([{f.name: row.get(f.name) for f in schema} for row in rows], schema=schema)
 
 
+def _parts(module: ModuleType, config: Any, inputs: Mapping[str, Any], context: Any, pieces: Path) -> Iterator[Part]:
+    """What the shards yield, and then what is made of their pieces."""
+    yield from module.run(config, inputs, context)
+    if module.SPEC.finishes:
+        yield from module.finish(config, inputs, context, pieces)
+
+
 def run(
     module: ModuleType,
     config: Any,
@@ -171,8 +178,7 @@ def run(
     )
     result = Result({}, {}, {}, {}, context.messages, [])
     finished: list[str] = []
-    part: Part
-    for part in module.run(config, inputs, context):
+    for part in _parts(module, config, inputs, context, folder / "pieces"):
         for name, value in part.tables.items():
             assert name in spec.tables, f"{spec.name} does not declare the table {name}"
             expected = TABLES.get(name)
@@ -185,13 +191,17 @@ def run(
             write(place)
             assert place.exists()
             result.files[name] = place
+        for name, write in part.pieces.items():
+            assert spec.finishes
+            (folder / "pieces" / name).parent.mkdir(parents=True, exist_ok=True)
+            write(folder / "pieces" / name)
         for name, count in part.counters.items():
             assert isinstance(count, int)
             result.counters[name] = result.counters.get(name, 0) + count
         for name, fact in part.facts.items():
             assert name not in result.facts
             result.facts[name] = fact
-        if part.last:
+        if part.last and not (spec.finishes and part.shard == WHOLE):
             finished.append(str(part.shard))
     assert finished == [str(s) for s in shards], "each shard ends once, in order"
     result.shards = finished

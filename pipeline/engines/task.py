@@ -117,6 +117,23 @@ def produce(
                 yield part.shard, record
 
 
+def finish(task: Task, shards: Sequence[Shard], building: Building) -> Record:
+    """What the stage makes of the pieces of all its shards; these are held against their records first. Raises ArtefactError."""
+    for shard in shards:
+        if building.stored_whole(shard) is None:
+            raise ArtefactError(
+                f"{shard} of {task.node} is not as it was stored",
+                where=str(building.folder), try_=f"hardrock {task.stage}, which does it again",
+            )  # fmt: skip
+    context = RunContext((), building.scratch, DiskCache(task.root / ".cache"), task.device, task.round, task.says)
+    with storing(building.folder):
+        parts = plan.module(task.stage).finish(task.config, task.inputs, context, building.pieces)
+        record = merge([building.store(part) for part in parts])
+        for source in task.inputs.values():
+            cast(TableSource | FileSource, source).recheck()
+    return record
+
+
 def _earlier(task: Task) -> Mapping[str, Source]:
     """The tables of the result that is there. It stays, whole, until the new one takes its name."""
     workspace = Workspace(task.root)

@@ -56,6 +56,8 @@ def open_exported(
     model_kwargs: dict[str, Any] = {"file_name": Path(name).name, "subfolder": str(Path(name).parent), "export": False}
     if backend == "onnx":
         model_kwargs["provider"] = "CPUExecutionProvider"
+    else:  # by itself it takes bf16 where the processor has it
+        model_kwargs["ov_config"] = {"INFERENCE_PRECISION_HINT": "f32"}
     how = {"backend": backend, "model_kwargs": model_kwargs}
     return open_folder(folder, device, prompts, max_tokens, normalise, exported=how)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.encoders._loaded import Loaded
+from stages.encoders._loaded import Loaded, shortened
 from stages.errors import ConfigError, ResourceError
 from stages.imaging import pixels, squared
 from stages.workers import Workers
@@ -65,7 +65,8 @@ class Seeing(Loaded):
     def _vectors(self, pictures: list[np.ndarray], role: str) -> np.ndarray:
         """Of a batch, in halves where it does not fit in memory."""
         try:
-            return np.asarray(self._library(self._inputs(pictures), "", role).cpu().numpy())
+            found = np.asarray(self._library(self._inputs(pictures), "", role).cpu().numpy())
+            return found if self._kept is None else shortened(found, self._kept, self.normalise)
         except torch.OutOfMemoryError:
             pass
         if self.device.type == "cuda":

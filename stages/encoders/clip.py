@@ -30,5 +30,6 @@ class Clip(SentenceTransformers):
         from stages.encoders._seeing import Seeing
 
         return Seeing(
-            self.module(device), device=device, precision=precision, prompts=self.prompts, normalise=self.normalise
-        )
+            self.module(device), device=device, precision=precision, prompts=self.prompts, normalise=self.normalise,
+            dimensions=self.dimensions,
+        )  # fmt: skip

@@ -42,7 +42,7 @@ class SentenceTransformers(Member):
     backend: Literal["torch", "onnx", "openvino"] = Field(
         "torch",
         description="what runs the model: onnx and openvino read a file that was exported before, for a processor, in fp32, "
-        "and need optimum-onnx or optimum-intel",
+        "and need optimum-onnx or optimum-intel: docs/embedding.md says which of them can be installed",
     )
     backend_file: str | None = Field(
         None,

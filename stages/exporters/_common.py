@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.columns import mapped
 from stages.errors import ArtefactError, InputError, YieldError
 from stages.records import shown
 from stages.registry import Member
@@ -60,7 +61,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Texts:
-    """Ids and texts of queries and documents by row, held once as Arrow columns."""
+    """Ids and texts of queries and documents by row, each an Arrow column of one chunk."""
 
     query_ids: pa.Array
     queries: pa.Array
@@ -75,22 +76,32 @@ class Texts:
     more: Mapping[str, Source] = field(default_factory=dict)  # pictures, and the tables that the target's `needs` names
 
     @classmethod
-    def read(cls, queries: Source, corpus: Source, more: Mapping[str, Source] | None = None) -> Texts:
-        """The columns that exports need. `take` copies a column in several chunks each time, so each is made one chunk."""
-        asked = queries.read(("query_id", "text", "prompt", "picture"))
-        found = corpus.read(("doc_id", "title", "text", "picture"))
+    def read(
+        cls, queries: Source, corpus: Source, more: Mapping[str, Source] | None = None, place: Path | None = None
+    ) -> Texts:
+        """The columns that exports need. `take` copies a column in several chunks each time, so each is made one chunk.
+
+        They are in memory, or with a folder in `place` in files there that are mapped.
+        """
+        asked, found = (
+            _columns(source, names, place / kind if place else None)
+            for kind, source, names in (
+                ("queries", queries, ("query_id", "text", "prompt", "picture")),
+                ("corpus", corpus, ("doc_id", "title", "text", "picture")),
+            )
+        )
         columns = {
-            "query_ids": _whole(asked, "query_id"),
-            "queries": _whole(asked, "text"),
-            "prompts": _whole(asked, "prompt"),
-            "doc_ids": _whole(found, "doc_id"),
-            "titles": _whole(found, "title"),
-            "docs": _whole(found, "text"),
-            "query_pictures": _whole(asked, "picture"),
-            "doc_pictures": _whole(found, "picture"),
+            "query_ids": asked["query_id"],
+            "queries": asked["text"],
+            "prompts": asked["prompt"],
+            "doc_ids": found["doc_id"],
+            "titles": found["title"],
+            "docs": found["text"],
+            "query_pictures": asked["picture"],
+            "doc_pictures": found["picture"],
         }
         attribution = str(corpus.facts.get("attribution", ""))
-        return cls(**columns, template=template_of(found.schema), attribution=attribution, more=more or {})
+        return cls(**columns, template=template_of(corpus.schema), attribution=attribution, more=more or {})
 
     def anchors(self, rows: np.ndarray, prompts: bool) -> pa.Array:
         """The text of each query row (n,), its own prompt in front where that is asked for. Raises InputError."""
@@ -137,9 +148,12 @@ def _blocks(rows: int) -> Iterator[np.ndarray]:
     return (np.arange(start, min(start + BATCH, rows)) for start in range(0, rows, BATCH))
 
 
-def _whole(table: pa.Table, column: str) -> pa.Array:
-    whole = table.column(column).combine_chunks()
-    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+def _columns(source: Source, names: Sequence[str], place: Path | None) -> dict[str, pa.Array]:
+    if place is not None:
+        return mapped(source, names, place)
+    table = source.read(names)
+    whole = {name: table.column(name).combine_chunks() for name in names}
+    return {name: one.chunk(0) if isinstance(one, pa.ChunkedArray) else one for name, one in whole.items()}
 
 
 def _within(rows: np.ndarray, known: int, kind: str) -> None:
@@ -188,11 +202,16 @@ def _refuse(what: str, ids: pa.Array, rows: np.ndarray) -> None:
 
 def rebatched(source: Source, rows: int = BATCH) -> Iterator[pa.Table]:
     """The triplets in tables of exactly `rows` rows but the last, however many parts they are stored in."""
+    return exactly((pa.Table.from_batches([batch]) for batch in source.batches(rows=rows)), rows)
+
+
+def exactly(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The rows of tables in others of exactly `rows` rows but the last."""
     held: list[pa.Table] = []
     count = 0
-    for batch in source.batches(rows=rows):
-        held.append(pa.Table.from_batches([batch]))
-        count += batch.num_rows
+    for one in tables:
+        held.append(one)
+        count += one.num_rows
         while count >= rows:
             table = pa.concat_tables(held)
             yield table.slice(0, rows)

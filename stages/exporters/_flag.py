@@ -10,25 +10,20 @@ from typing import Any
 
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import FILE, Example, export_lines, scored_line, scores_of, scratch
-from stages.registry import Member
-from stages.spec import Source
+from stages.exporters._common import Row
+from stages.exporters._lines import Lines
+from stages.exporters._rows import FILE, Example, scored_line, scores_of, scratch
 
 CHECKED = {"FlagEmbedding": "1.4.2", "datasets": "5.2.0"}
 
 
-class Flag(Member):
+class Flag(Lines):
     """Base of both. A row has the same fields as every other."""
 
     scores: bool = Field(
         False,
         description="add `pos_scores` and `neg_scores` for its `knowledge_distillation`; queries with a score missing are left out",
     )
-
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any] | None:
         line = scored_line(example, self.scores, left_out)

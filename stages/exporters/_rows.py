@@ -1,14 +1,9 @@
-"""Triplets as rows for formats of lists: a query, or a query and one positive, with all its negatives.
-
-A format of JSON lines is then one function from an `Example` to an object: `export_lines` writes `data/train.jsonl` and,
-in the same row order, `ids.parquet`, in memory for one batch of triplets.
-"""
+"""Triplets as rows for formats of lists: a query, or a query and one positive, with all its negatives; and the loaders of rows."""
 
 from __future__ import annotations
 
 import atexit
 import math
-import re
 import shutil
 import tempfile
 from collections import Counter
@@ -20,9 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from stages.errors import InputError
-from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export, id_fields, whole_groups
-from stages.registry import Member
+from stages.exporters._common import Row, Texts, id_fields, whole_groups
 from stages.spec import Source
 
 FILE = "data/train.jsonl"
@@ -117,52 +110,6 @@ def _documents(table: pa.Table, texts: Texts, kind: str) -> list[Document]:
     return [Document(*values) for values in zip(*columns, strict=True)]
 
 
-def export_lines(
-    member: Member,
-    checked: Mapping[str, str],
-    triplets: Source,
-    texts: Texts,
-    folder: Path,
-    *,
-    line: Callable[[Example, Counter[str]], Any],
-    per_pair: bool = False,
-    beside: Callable[[], tuple[str, ...]] = tuple,
-    framed: Framed | None = None,
-    escaped: Counter[str] | None = None,
-) -> Summary:
-    """Writes `line` of every example; one that gives None is left out, and `line` counts why.
-
-    `beside` writes further files into the folder and returns their names. `framed` says how the objects become one file.
-    Raises InputError for a text that no trainer takes, YieldError for no rows.
-    """
-    frame = framed or Framed()
-
-    def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
-        (folder / "data").mkdir()
-        rows, types = 0, Types(frame.name)
-        with (folder / frame.name).open("wb") as file, RowGroups(folder / "ids.parquet", IDS) as sidecar:
-            file.write(frame.head)
-            for batch in examples(triplets, texts, left_out, per_pair):
-                kept = []
-                for example in batch:
-                    found = line(example, left_out)
-                    if found is None:
-                        left_out["negatives_of_rows_left_out"] += len(example.triplets)
-                        continue
-                    encoded = dumps(found).encode()
-                    types.sees(found, len(encoded) + 1)
-                    file.write((frame.between if rows else b"") + encoded)
-                    kept.append(example.ids())
-                    rows += 1
-                sidecar.write(pa.Table.from_pylist(kept, schema=IDS))
-            file.write(frame.tail)
-        if frame.typed:
-            types.ends()
-        return rows, (frame.name, *beside())
-
-    return export(member, checked, folder, triplets, write, escaped)
-
-
 def scored_line(example: Example, scores: bool, left_out: Counter[str]) -> dict[str, Any] | None:
     """`query`, `pos`, `neg`, and with `scores` `pos_scores` and `neg_scores`; None where one of these is not known."""
     line: dict[str, Any] = {
@@ -176,67 +123,6 @@ def scored_line(example: Example, scores: bool, left_out: Counter[str]) -> dict[
             return None
         line |= {"pos_scores": [d.score for d in example.positives], "neg_scores": [d.score for d in example.negatives]}
     return line
-
-
-class Framed(NamedTuple):
-    """How objects become one file: lines of JSON, or with other values one JSON document.
-
-    `typed` says that the loader guesses the types of JSON lines, as `datasets` does.
-    """
-
-    name: str = FILE
-    head: bytes = b""
-    between: bytes = b"\n"
-    tail: bytes = b"\n"
-    typed: bool = True
-
-
-class Types:
-    """Follows how `datasets` guesses the types of JSON lines: once for each chunk of ten megabytes, ended by a whole line.
-
-    A field of which every text in a chunk is a date becomes a timestamp, and the text is lost. Raises InputError then.
-    """
-
-    CHUNK = 10 << 20  # bytes
-    DATE = re.compile(r"\d{4}-\d{2}-\d{2}[\d T:.,Z+-]*", re.ASCII)  # more than what it takes for a date
-
-    def __init__(self, file: str) -> None:
-        self._file, self._lines, self._first, self._bytes = file, 0, 1, 0
-        self._dated: set[str] = set()
-        self._other: set[str] = set()
-
-    def sees(self, line: Any, size: int) -> None:
-        """The next line, and its bytes with the line's end."""
-        if self._bytes == 0:
-            self._dated, self._other, self._first = set(), set(), self._lines + 1
-        self._lines += 1
-        self._bytes += size
-        for path, text in _leaves(line, ""):
-            (self._dated if self.DATE.fullmatch(text) else self._other).add(path)
-        if self._bytes > self.CHUNK:
-            self.ends()
-            self._bytes = 0
-
-    def ends(self) -> None:
-        """The end of a chunk, or of the file."""
-        if wrong := self._dated - self._other:
-            raise InputError(
-                "the loader of this format would turn texts or ids into timestamps",
-                where=f"{self._file}, lines {self._first} to {self._lines}",
-                got=f"nothing but dates in {', '.join(sorted(wrong))}",
-                try_="export to a format of Parquet files, or add other texts",
-            )
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _leaves(inner, path)
 
 
 def load_lines(folder: Path, row: Callable[[Mapping[str, Any]], Row], name: str = FILE) -> Iterator[Row]:

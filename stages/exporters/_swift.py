@@ -9,24 +9,18 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import Example, export_lines, load_lines
-from stages.registry import Member
-from stages.spec import Source
+from stages.exporters._common import Row
+from stages.exporters._lines import Lines
+from stages.exporters._rows import Example, load_lines
 
 CHECKED = {"ms-swift": "4.6.0"}
 
 
-class Swift(Member):
+class Swift(Lines):
     """Base of both. A query and its documents are conversations of one message, of the query with its instruction."""
 
     role: ClassVar[str]  # of a document
-    per_pair: ClassVar[bool]  # one positive a row
     prompts: bool = Field(False, description="make a system message of each query's own prompt; empty ones make none")
-
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line, per_pair=self.per_pair)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         system = [{"role": "system", "content": example.prompt}] if self.prompts and example.prompt else []

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Summary, Texts
-from stages.exporters._rows import Example, Framed, export_lines, loaded, scores_of
+from stages.exporters._common import Row, RowGroups, Texts
+from stages.exporters._lines import Lines
+from stages.exporters._pieces import Framed
+from stages.exporters._rows import Example, loaded, scores_of
 from stages.exporters._tsv import escape, shown
-from stages.registry import Member
-from stages.spec import Source
 
 CHECKED = {"colbert-ai": "0.2.22"}
 LOADER = "colbert"
@@ -29,21 +29,38 @@ FILE, COLLECTION, QUERIES, MAP = "data/triples.jsonl", "collection.tsv", "querie
 SCHEMA = pa.schema([("kind", pa.string()), ("number", pa.int32()), ("id", pa.string())])
 
 
-class Colbert(Member):
+class Colbert(Lines):
     """Lines [query, positive, negative, …], one for each query and positive, with all its negatives."""
 
     whole: ClassVar[tuple[str, ...]] = ("document", "query")
+    per_pair: ClassVar[bool] = True
     scores: bool = Field(
         False, description="[id, score] instead of ids, for distillation; pairs with one missing are left out"
     )
 
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        escaped: Counter[str] = Counter()
-        return export_lines(
-            self, CHECKED, triplets, texts, folder, line=self._line, per_pair=True, framed=Framed(FILE, typed=False),
-            beside=lambda: _texts(texts, folder, escaped), escaped=escaped,
-        )  # fmt: skip
+    @property
+    def framed(self) -> Framed:
+        """Lines of numbers, of which no loader guesses types."""
+        return Framed(FILE, typed=False)
+
+    @property
+    def accompanied(self) -> bool:
+        """There are a collection and queries."""
+        return True
+
+    def others(self, texts: Texts, folder: Path, escaped: Counter[str]) -> tuple[str, ...]:
+        """The collection, the queries, and which number is which id."""
+        with RowGroups(folder / MAP, SCHEMA) as numbers:
+            for name, kind, ids in ((COLLECTION, "document", texts.doc_ids), (QUERIES, "query", texts.query_ids)):
+                with (folder / name).open("wb") as file:
+                    for rows in texts.corpus() if kind == "document" else texts.asked():
+                        found = texts.documents(rows) if kind == "document" else texts.anchors(rows, prompts=False)
+                        for row, text in zip(rows.tolist(), found.to_pylist(), strict=True):
+                            file.write(f"{row}\t{escape(text, escaped)}\n".encode())
+                        names = ids.take(pa.array(rows)).cast(pa.string())
+                        columns = [pa.array([kind] * len(rows)), pa.array(rows.astype(np.int32)), names]
+                        numbers.write(pa.table(columns, schema=SCHEMA))
+        return COLLECTION, QUERIES, MAP
 
     def _line(self, example: Example, left_out: Counter[str]) -> list[Any] | None:
         documents = (*example.positives, *example.negatives)
@@ -81,17 +98,3 @@ class Colbert(Member):
         found = {"document": Collection(path=str(folder / COLLECTION)), "query": Queries(path=str(folder / QUERIES))}
         for row in loaded("parquet", folder / MAP):
             yield row["kind"], row["id"], found[row["kind"]][row["number"]]
-
-
-def _texts(texts: Texts, folder: Path, escaped: Counter[str]) -> tuple[str, ...]:
-    """The collection, the queries, and which number is which id."""
-    with RowGroups(folder / MAP, SCHEMA) as numbers:
-        for name, kind, ids in ((COLLECTION, "document", texts.doc_ids), (QUERIES, "query", texts.query_ids)):
-            with (folder / name).open("wb") as file:
-                for rows in texts.corpus() if kind == "document" else texts.asked():
-                    found = texts.documents(rows) if kind == "document" else texts.anchors(rows, prompts=False)
-                    for row, text in zip(rows.tolist(), found.to_pylist(), strict=True):
-                        file.write(f"{row}\t{escape(text, escaped)}\n".encode())
-                    columns = [pa.array([kind] * len(rows)), pa.array(rows.astype(np.int32)), ids.take(pa.array(rows))]
-                    numbers.write(pa.table([*columns[:2], columns[2].cast(pa.string())], schema=SCHEMA))
-    return COLLECTION, QUERIES, MAP

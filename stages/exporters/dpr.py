@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import Document, Example, Framed, export_lines, scores_of
-from stages.registry import Member
-from stages.spec import Source
+from stages.exporters._common import Row
+from stages.exporters._lines import Lines
+from stages.exporters._pieces import Framed
+from stages.exporters._rows import Document, Example, scores_of
 from stages.text import join_title
 
 CHECKED = {"dpr": "commit a31212d"}
@@ -24,15 +24,15 @@ LOADER = "json"
 FILE = "data/train.json"
 
 
-class Dpr(Member):
+class Dpr(Lines):
     """One row for each query: all its positives and all its negatives, each document once."""
 
     titles_apart: ClassVar[tuple[str, ...]] = ("load",)
 
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        array = Framed(FILE, b"[\n", b",\n", b"\n]\n", typed=False)
-        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line, framed=array)
+    @property
+    def framed(self) -> Framed:
+        """One array."""
+        return Framed(FILE, b"[\n", b",\n", b"\n]\n", typed=False)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         return {

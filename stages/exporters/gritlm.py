@@ -13,25 +13,20 @@ from typing import Any
 
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import Example, export_lines, load_lines
-from stages.registry import Member
-from stages.spec import Source
+from stages.exporters._common import Row
+from stages.exporters._lines import Lines
+from stages.exporters._rows import Example, load_lines
 
 CHECKED = {"gritlm": "commit 9710681"}
 LOADER = "datasets"
 
 
-class Gritlm(Member):
+class Gritlm(Lines):
     """One row for each query: all its positives and all its negatives, each document once."""
 
     instructions: bool = Field(
         False, description="write [instruction, text], with a query's own prompt or an empty one"
     )
-
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         pos, neg = ([d.text for d in many] for many in (example.positives, example.negatives))

@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps
-from stages.exporters._rows import Example, Framed, export_lines, load_lines, loaded
-from stages.registry import Member
-from stages.spec import Source
+from stages.exporters._common import Row, RowGroups, Texts, dumps
+from stages.exporters._lines import Lines
+from stages.exporters._pieces import Framed
+from stages.exporters._rows import Example, load_lines, loaded
 
 CHECKED = {"nemo-automodel": "0.7.0"}
 LOADER = "datasets"
@@ -28,7 +28,7 @@ README = "corpus/README.md"
 CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train-*.parquet\n---\n"
 
 
-class NemoAutomodel(Member):
+class NemoAutomodel(Lines):
     """One row for each query: all its positives and all its negatives, each document once."""
 
     inline: bool = Field(
@@ -36,24 +36,22 @@ class NemoAutomodel(Member):
     )
     corpus_id: str = Field("corpus", min_length=1, description="name of the corpus, in its metadata and in every row")
 
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
+    @property
+    def framed(self) -> Framed:
+        """Lines of texts, or one document of ids."""
         if self.inline:
-            return export_lines(self, CHECKED, triplets, texts, folder, line=self._inline)
-        head = b'{"corpus": [{"path": "../corpus"}], "data": [\n'
-        one = Framed(FILE, head, b",\n", b"\n]}\n", typed=False)
-        return export_lines(
-            self,
-            CHECKED,
-            triplets,
-            texts,
-            folder,
-            line=self._line,
-            framed=one,
-            beside=lambda: self._corpus(texts, folder),
-        )
+            return Framed()
+        return Framed(FILE, b'{"corpus": [{"path": "../corpus"}], "data": [\n', b",\n", b"\n]}\n", typed=False)
+
+    @property
+    def accompanied(self) -> bool:
+        """Whether there is a corpus."""
+        return not self.inline
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
+        if self.inline:
+            pos, neg = ([d.text for d in many] for many in (example.positives, example.negatives))
+            return {"question_id": example.id, "query": example.query, "pos_doc": pos, "neg_doc": neg}
         return {
             "question_id": example.id,
             "question": example.query,
@@ -62,11 +60,8 @@ class NemoAutomodel(Member):
             "neg_doc": [{"id": d.id} for d in example.negatives],
         }
 
-    def _inline(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
-        pos, neg = ([d.text for d in many] for many in (example.positives, example.negatives))
-        return {"question_id": example.id, "query": example.query, "pos_doc": pos, "neg_doc": neg}
-
-    def _corpus(self, texts: Texts, folder: Path) -> tuple[str, ...]:
+    def others(self, texts: Texts, folder: Path, escaped: Counter[str]) -> tuple[str, ...]:
+        """The whole corpus. Raises InputError."""
         (folder / "corpus").mkdir()
         with RowGroups(folder / CORPUS, pa.schema([("id", pa.string()), ("text", pa.string())])) as file:
             for rows in texts.corpus():

@@ -15,9 +15,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from stages.exporters._card import card
-from stages.exporters._common import Row, RowGroups, Summary, Texts, export, write_with_ids
+from stages.exporters._common import Row, RowGroups, Texts
+from stages.exporters._pieces import Batches, Files
 from stages.exporters._rows import IDS, examples, loaded, scores_of, single
-from stages.registry import Member
 from stages.spec import Source
 
 CHECKED = {"pylate": "1.6.0"}
@@ -29,36 +29,44 @@ FILES = {name: f"{name}/train-00000-of-00001.parquet" for name in ("queries", "d
 SAYS = "# Knowledge distillation for PyLate\n\nMade with Hardrock. `scores` lists a score for each of `document_ids`."
 
 
-class PylateKd(Member):
+class PylateKd(Files):
     """Rows of a query, 1 + n documents and their scores, one for each query and positive that has n."""
 
     whole: ClassVar[tuple[str, ...]] = ("document", "query")
     negatives: int = Field(5, ge=1, description="negatives in each row; more leaves out more pairs")
-    rows_per_file: int = Field(500_000, ge=1, description="rows in one Parquet file; more rows make more files")
 
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
+    @property
+    def data(self) -> pa.Schema:
+        """The columns that the trainer reads, in order."""
+        return DATA
 
-        def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
-            batches = self._batches(triplets, texts, left_out)
-            rows, files = write_with_ids(folder, DATA, IDS, self.rows_per_file, batches)
-            configs = {"train": "data/train-*.parquet", **{n: f"{n}/train-*.parquet" for n in FILES}}
-            for name, (ids, blocks) in {
-                "queries": (texts.query_ids, ((r, texts.anchors(r, prompts=False)) for r in texts.asked())),
-                "documents": (texts.doc_ids, ((r, texts.documents(r)) for r in texts.corpus())),
-            }.items():
-                key = {"queries": "query_id", "documents": "document_id"}[name]
-                (folder / name).mkdir()
-                with RowGroups(folder / FILES[name], pa.schema([(key, pa.string()), ("text", pa.string())])) as file:
-                    for taken, found in blocks:
-                        file.write(pa.table({key: ids.take(pa.array(taken)).cast(pa.string()), "text": found}))
-            described = card({name: {"train": path} for name, path in configs.items()}, SAYS, default="train")
-            (folder / "README.md").write_text(described, "utf-8")
-            return rows, (*files, *FILES.values(), "README.md")
+    @property
+    def sidecar(self) -> pa.Schema:
+        """The columns of `ids.parquet`."""
+        return IDS
 
-        return export(self, CHECKED, folder, triplets, write)
+    @property
+    def accompanied(self) -> bool:
+        """There are the other two configurations."""
+        return True
 
-    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    def others(self, texts: Texts, folder: Path, escaped: Counter[str]) -> tuple[str, ...]:
+        """The other two configurations, and the card. Raises InputError."""
+        for name, (ids, blocks) in {
+            "queries": (texts.query_ids, ((r, texts.anchors(r, prompts=False)) for r in texts.asked())),
+            "documents": (texts.doc_ids, ((r, texts.documents(r)) for r in texts.corpus())),
+        }.items():
+            key = {"queries": "query_id", "documents": "document_id"}[name]
+            (folder / name).mkdir()
+            with RowGroups(folder / FILES[name], pa.schema([(key, pa.string()), ("text", pa.string())])) as file:
+                for taken, found in blocks:
+                    file.write(pa.table({key: ids.take(pa.array(taken)).cast(pa.string()), "text": found}))
+        configs = {"train": "data/train-*.parquet", **{n: f"{n}/train-*.parquet" for n in FILES}}
+        described = card({name: {"train": path} for name, path in configs.items()}, SAYS, default="train")
+        (folder / "README.md").write_text(described, "utf-8")
+        return (*FILES.values(), "README.md")
+
+    def _batches(self, triplets: Source, texts: Texts, left_out: Counter[str]) -> Batches:
         for batch in examples(triplets, texts, left_out, per_pair=True):
             rows, ids = [], []
             for example in batch:

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Summary, Texts, export, rebatched
+from stages.exporters._common import Row, RowGroups, Texts, rebatched
+from stages.exporters._pieces import Framed, OneFile
 from stages.exporters._rows import scores_of
 from stages.exporters._tsv import escape, shown
 from stages.exporters.st_triplet import IDS, id_columns
-from stages.registry import Member
 from stages.spec import Source
 
 CHECKED = {"splade": "commit 8dcd33a"}
@@ -27,28 +27,35 @@ LOADER = "csv"
 FILE = "data/raw.tsv"
 
 
-class SpladeTsv(Member):
+class SpladeTsv(OneFile):
     """Lines of query, positive, negative, one for each triplet."""
 
     scores: bool = Field(False, description="add both scores for distillation; triplets with one missing are left out")
 
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        escaped: Counter[str] = Counter()
+    @property
+    def sidecar(self) -> pa.Schema:
+        """The columns of `ids.parquet`."""
+        return IDS
 
-        def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
-            (folder / "data").mkdir()
-            rows = 0
-            with (folder / FILE).open("wb") as file, RowGroups(folder / "ids.parquet", IDS) as sidecar:
-                for table in rebatched(triplets):
-                    kept = self._kept(table, left_out)
-                    for line in self._lines(kept, texts, escaped):
-                        file.write(line.encode() + b"\n")
-                    sidecar.write(id_columns(kept, texts))
-                    rows += kept.num_rows
-            return rows, (FILE,)
+    @property
+    def framed(self) -> Framed:
+        """Lines."""
+        return Framed(FILE, typed=False)
 
-        return export(self, CHECKED, folder, triplets, write, escaped)
+    def rows_of(
+        self, triplets: Source, texts: Texts, folder: Path, left_out: Counter[str], escaped: Counter[str]
+    ) -> int:
+        """The lines of these triplets."""
+        (folder / "data").mkdir()
+        rows = 0
+        with (folder / FILE).open("wb") as file, RowGroups(folder / "ids.parquet", IDS) as sidecar:
+            for table in rebatched(triplets):
+                kept = self._kept(table, left_out)
+                for line in self._lines(kept, texts, escaped):
+                    file.write(b"\n" * (rows > 0) + line.encode())
+                    rows += 1
+                sidecar.write(id_columns(kept, texts))
+        return rows
 
     def _kept(self, table: pa.Table, left_out: Counter[str]) -> pa.Table:
         if not self.scores:

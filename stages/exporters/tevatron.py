@@ -14,17 +14,16 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts, dumps
-from stages.exporters._rows import Example, Types, export_lines, loaded
-from stages.registry import Member
-from stages.spec import Source
+from stages.exporters._common import Row, Texts, dumps
+from stages.exporters._lines import Lines, Types
+from stages.exporters._rows import Example, loaded
 
 CHECKED = {"tevatron": "commit dd06310"}
 LOADER = "datasets"
 CORPUS = "corpus/corpus.jsonl"
 
 
-class Tevatron(Member):
+class Tevatron(Lines):
     """One row for each query with the ids of its positives and negatives, and the whole corpus."""
 
     whole: ClassVar[tuple[str, ...]] = ("document",)
@@ -32,25 +31,25 @@ class Tevatron(Member):
         False, description="put a query's own prompt in front of its text; off, `--query_prefix` can add one"
     )
 
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
+    @property
+    def accompanied(self) -> bool:
+        """There is a corpus."""
+        return True
 
-        def corpus() -> tuple[str, ...]:
-            (folder / "corpus").mkdir()
-            types = Types(CORPUS)
-            with (folder / CORPUS).open("wb") as file:
-                for rows in texts.corpus():
-                    for name, text in zip(
-                        texts.doc_ids.take(rows).to_pylist(), texts.documents(rows).to_pylist(), strict=True
-                    ):
-                        line = {"docid": name, "text": text}
-                        encoded = dumps(line).encode() + b"\n"
-                        types.sees(line, len(encoded))
-                        file.write(encoded)
-            types.ends()
-            return (CORPUS,)
-
-        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line, beside=corpus)
+    def others(self, texts: Texts, folder: Path, escaped: Counter[str]) -> tuple[str, ...]:
+        """The whole corpus. Raises InputError."""
+        (folder / "corpus").mkdir()
+        types = Types(CORPUS)
+        with (folder / CORPUS).open("wb") as file:
+            for rows in texts.corpus():
+                names, found = texts.doc_ids.take(rows).to_pylist(), texts.documents(rows).to_pylist()
+                for name, text in zip(names, found, strict=True):
+                    line = {"docid": name, "text": text}
+                    encoded = dumps(line).encode() + b"\n"
+                    types.sees(line, len(encoded))
+                    file.write(encoded)
+        types.ends()
+        return (CORPUS,)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         return {

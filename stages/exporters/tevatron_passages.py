@@ -13,25 +13,20 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts
-from stages.exporters._rows import Document, Example, export_lines, load_lines
-from stages.registry import Member
-from stages.spec import Source
+from stages.exporters._common import Row
+from stages.exporters._lines import Lines
+from stages.exporters._rows import Document, Example, load_lines
 from stages.text import join_title
 
 CHECKED = {"tevatron": "commit dd06310", "rlhn": "commit fa28a16"}
 LOADER = "datasets"
 
 
-class TevatronPassages(Member):
+class TevatronPassages(Lines):
     """One row for each query with the passages of its positives and negatives."""
 
     titles_apart: ClassVar[tuple[str, ...]] = ("load",)
     subset: str = Field("", description="text of `subset` in every row, as RLHN has it; empty for no such field")
-
-    def write(self, triplets: Source, texts: Texts, folder: Path) -> Summary:
-        """Writes the target into the new `folder`. Raises InputError for a text that no trainer takes, YieldError for no rows."""
-        return export_lines(self, CHECKED, triplets, texts, folder, line=self._line)
 
     def _line(self, example: Example, left_out: Counter[str]) -> dict[str, Any]:
         line: dict[str, Any] = {

@@ -32,7 +32,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "mine": {"depth": 8, "shard_queries": 2},
     "judge": {"filters": {"known_positive": {}, "same_text": {}, "rank_window": {"max": 7}}},
     "sample": {"negatives": 2, "min_yield": 0.01},
-    "export": {"targets": {"st_triplet": {}, "st_ntuple": {"negatives": 2}}},
+    "export": {"targets": {"st_triplet": {}, "flagembedding": {}}, "shard_triplets": 8},
     "evaluate": {"depth": 100},
 }
 if os.environ.get("FAULTS_CONFIGURATION"):

@@ -11,19 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import array
+from pipeline import array, plan
 from pipeline.array import portion_of
 from pipeline.lock import locked, shared
 from pipeline.plan import Node
 from pipeline.runner import Runner
 from pipeline.store import Workspace
+from stages import export
 from stages.errors import ArtefactError, ConfigError, LockedError
 from stages.spec import Shard, cut
 from tests.e2e.conftest import ROOT, hardrock
 from tests.faults import world
 from tests.faults.world import content
 
-EMBED, MINE = Node("embed", 0), Node("mine", 0)
+EMBED, MINE, EXPORT = Node("embed", 0), Node("mine", 0), Node("export", 0)
 
 
 @pytest.fixture
@@ -67,6 +68,54 @@ def test_jobs_do_their_part_and_a_call_without_finishes(data, tmp_path):
     assert not list((place / ".building").iterdir())
     array.do(made, {MINE}, (3, 3))  # fresh
     assert not list((place / ".building").iterdir())
+
+
+def test_jobs_export_pieces_and_a_call_without_joins_them(data, tmp_path):
+    good, made = world.runner(data, tmp_path / "good"), world.runner(data, tmp_path / "ws")
+    before = plan.upstream({EXPORT}, 1)
+    for each, nodes in ((good, before), (made, [node for node in before if node != EXPORT])):
+        with locked(each.workspace.root):
+            each.run(nodes)
+    wanted = content(good.workspace.root, len(before))
+    array.do(made, {EXPORT}, (3, 3))
+    array.do(made, {EXPORT}, (1, 3))
+    place = made.workspace.root
+    pieces = sorted(path.name for path in (place / ".building/round-00.export/pieces").iterdir())
+    assert pieces == records(place, "export")
+    assert 2 < len(pieces) < len(export.shards(made.configuration.stages["export"], made.inputs(EXPORT)))
+    assert not (place / "round-00/export").exists()
+    damaged = place / ".building/round-00.export/pieces" / pieces[0] / "ids.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-1])  # is written again
+    with locked(place):
+        made.run([EXPORT])
+    assert content(place, len(before)) == wanted
+    assert sorted(path.name for path in (place / "round-00/export").iterdir()) == [
+        "exports",
+        "manifest.json",
+        "run.json",
+    ]
+    assert "pieces" not in (place / "round-00/export/manifest.json").read_text()
+
+
+def test_a_piece_that_changes_before_it_is_joined_is_refused(data, tmp_path, monkeypatch):
+    made = world.runner(data, tmp_path / "ws")
+    before = plan.upstream({EXPORT}, 1)
+    real = made.do
+
+    def do(task, shards, note):
+        yield from real(task, shards, note)
+        if task.stage == "export":
+            piece = task.building.pieces / str(shards[0]) / "ids.parquet"
+            piece.write_bytes(piece.read_bytes()[:-1])
+
+    monkeypatch.setattr(made, "do", do)
+    with locked(made.workspace.root):
+        made.run(before[:-1])
+        with pytest.raises(ArtefactError, match="is not as it was stored"):
+            made.run([EXPORT])
+        assert made.workspace.manifest(EXPORT.name) is None
+        monkeypatch.setattr(made, "do", real)
+        made.run([EXPORT])
 
 
 def test_a_job_runs_no_stage_before_its_own(data, tmp_path):

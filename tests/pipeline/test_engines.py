@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -51,11 +52,12 @@ def content(workspace: Path, names: tuple[str, ...] = SPREAD) -> dict[str, bytes
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A data set, a configuration with many shards, and a workspace `local` that was run as far as judge."""
+    """A data set, a configuration with many shards, and a workspace `local` that was run as far as export."""
     folder = tmp_path_factory.mktemp("engines")
     write_beir(folder / "beir")
-    (folder / "hardrock.toml").write_text(CONFIG.replace("shard_rows = 256", "shard_rows = 20"))
-    bring(runner(folder, folder / "local"), "judge")
+    text = CONFIG.replace("shard_rows = 256", "shard_rows = 20")
+    (folder / "hardrock.toml").write_text(text + "\n[export.targets.tevatron]\n[export]\nshard_triplets = 60\n")
+    bring(runner(folder, folder / "local"), "export")
     return folder
 
 
@@ -63,7 +65,8 @@ def project(tmp_path_factory) -> Path:
 def workspace(project, tmp_path) -> Path:
     """A workspace with ingest and index of the local run, and nothing that is spread."""
     place = tmp_path / "ws"
-    shutil.copytree(project / "local", place, ignore=shutil.ignore_patterns("mine", "judge", "teach", "embed"))
+    made = ("mine", "judge", "teach", "embed", "deepen", "estimate", "sample", "export")
+    shutil.copytree(project / "local", place, ignore=shutil.ignore_patterns(*made))
     return place
 
 
@@ -103,6 +106,25 @@ def test_processes_give_the_bytes_of_local_though_one_is_killed(project, workspa
     assert (workspace / "round-00/judge/run.json").read_text().count('"shards"') == 2
     documents = Workspace(workspace).manifest("round-00/embed").record
     assert sum(stored.rows for stored in documents.tables["corpus_vectors"]) == documents.counters["corpus.texts"]
+
+
+def test_export_by_processes_has_the_bytes_of_local_though_one_is_killed(project, tmp_path):
+    place = tmp_path / "ws"
+    shutil.copytree(project / "local", place, ignore=shutil.ignore_patterns("export"))
+    shards = place / ".building/round-00.export/shards"
+    watcher = when(lambda: len(list(shards.glob("*.json"))) >= 2, lambda: os.kill(children()[0], signal.SIGKILL))
+    bring(runner(project, place, name="processes", workers=2), "export")
+    watcher.join()
+    assert content(place, ("round-00/export",)) == content(project / "local", ("round-00/export",))
+    targets = sorted(path.name for path in (place / "round-00/export/exports").iterdir())
+    assert targets == ["flagembedding", "st_ntuple", "st_triplet", "tevatron"]
+    assert len(list((place / "round-00/export/exports/st_triplet/data").iterdir())) > 3
+    assert sum(worker["shards"] for worker in run_of(place)["workers"]) > 12
+    assert children() == []
+
+
+def run_of(place: Path) -> dict[str, Any]:
+    return json.loads((place / "round-00/export/run.json").read_text())
 
 
 def test_the_engine_is_no_part_of_a_result(project):

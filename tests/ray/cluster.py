@@ -130,7 +130,7 @@ class Node:
         self.log = (folder / f"node-{time.monotonic_ns()}.log").open("w")
         self.process = subprocess.Popen(
             [
-                str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", "--disable-usage-stats",
+                sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats",
                 "--object-store-memory=80000000", *arguments,
             ],
             env=ENVIRONMENT, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder,

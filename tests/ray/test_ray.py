@@ -37,7 +37,7 @@ SEED = int(os.environ.get("RAY_SEED") or 1)
 TRIES = 5
 """Runs of which one must last until its kill."""
 
-SPREAD = {"embed": "ingest", "mine": "index", "judge": "teach"}
+SPREAD = {"embed": "ingest", "mine": "index", "judge": "teach", "export": "sample"}
 """The stages that are killed, and the last stage that is there before."""
 
 
@@ -88,7 +88,8 @@ class Bench:
 
 def result(place: Path, stage: str) -> dict[str, bytes]:
     folder = place / "round-00" / stage
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "run.json"}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "run.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def bench(tmp_path_factory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("ray")
     write_beir(folder / "beir")
     text = CONFIG.replace("shard_rows = 256", "shard_rows = 10").replace("shard_queries = 40", "shard_queries = 2")
-    (folder / "hardrock.toml").write_text(text)
+    (folder / "hardrock.toml").write_text(text + "\n[export.targets.tevatron]\n[export]\nshard_triplets = 20\n")
     cluster = Cluster()
     made = Bench(cluster, folder, {})
     try:
@@ -104,7 +105,7 @@ def bench(tmp_path_factory) -> Iterator[Bench]:
         for stage, until in SPREAD.items():
             made.end(made.start(until, place, "local"))
             shutil.copytree(place, folder / f"before-{stage}")
-        made.end(made.start("sample", place, "local"))
+        made.end(made.start("export", place, "local"))
         made.expected = {stage: result(place, stage) for stage in (*SPREAD, "teach", "deepen", "sample")}
         yield made
         for victim, counts in made.counts.items():
@@ -115,7 +116,7 @@ def bench(tmp_path_factory) -> Iterator[Bench]:
 
 def test_a_whole_run_has_the_bytes_of_the_local_engine(bench):
     place = bench.before("embed")
-    bench.end(bench.start("sample", place))
+    bench.end(bench.start("export", place))
     for stage in bench.expected:
         bench.check(stage, place)
     assert '"workers"' in (place / "round-00/embed/run.json").read_text()
@@ -125,7 +126,7 @@ def test_what_goes_through_the_driver_is_small(bench):
     """Tasks and answers hold paths, names and hashes: they do not grow with what is in the tables."""
     place = bench.folder / "local"
     made = Runner(config.load(bench.folder / "hardrock.toml"), Workspace(place), "cpu")
-    for stage in ("embed", "mine", "judge", "sample"):
+    for stage in ("embed", "mine", "judge", "sample", "export"):
         node = Stage(stage, 0)
         task = made.task(node, made.inputs(node), "key")
         stored = sum(len(stored.file) + 200 for source in made.reads(node).values() for stored in made.workspace.manifest(source[0].name).record.stored())  # fmt: skip

@@ -114,6 +114,17 @@ def test_a_saved_model_gives_what_it_gave(encoder: Any, dimensions: int, tmp_pat
             there.encode(["a"], "query")
 
 
+def test_the_first_values_alone_are_kept_of_pictures_and_of_texts(tmp_path: Path) -> None:
+    whole = TwoTower(**SMALL).load("cpu", "fp32")
+    whole.model.save(str(tmp_path))
+    cut = Clip(model=str(tmp_path), dimensions=4).load("cpu", "fp32")  # type: ignore[call-arg]
+    pairs = [(one.encode_pictures(IMAGES, "document"), one.encode(["a dog"], "query")) for one in (whole, cut)]
+    for full, short in zip(*pairs, strict=True):
+        assert short.shape == (len(full), 4)
+        wanted = full[:, :4] / np.linalg.norm(full[:, :4], axis=1, keepdims=True)
+        assert np.allclose(short, wanted, atol=1e-6)
+
+
 def test_pretrained_weights_are_those_of_the_package_and_tell_pictures_apart() -> None:
     loaded = EfficientnetLite(size=64).load("cpu", "fp32")
     same, other = [packed(blob((200, 30, 40), place, 64)) for place in (0, 1)], packed(noise(1, 64, 64))

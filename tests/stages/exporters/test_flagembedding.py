@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stages.errors import InputError, YieldError
-from stages.exporters import _rows
+from stages.exporters import _lines
 from stages.exporters._common import Texts
 from stages.exporters.flagembedding import Flagembedding
 from tests.export_world import contents, corpus, ids, lines, queries, triplets, world
@@ -106,7 +106,7 @@ def test_nothing_but_dates_is_refused(tmp_path):
 
 
 def test_dates_are_refused_in_each_chunk_that_the_loader_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(_rows.Types, "CHUNK", 100)
+    monkeypatch.setattr(_lines.Types, "CHUNK", 100)
 
     def written(*texts):
         inputs = {
