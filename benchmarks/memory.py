@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,7 +64,12 @@ def run(stage: ModuleType, config: Any, inputs: Mapping[str, Any], folder: Path)
     tables: dict[str, list[pa.Table]] = {}
     files: dict[str, Path] = {}
     facts: dict[str, Any] = {}
-    for part in stage.run(config, inputs, Surroundings(shards, scratch)):
+    context, pieces = Surroundings(shards, scratch), folder / "pieces"
+    finishing = stage.finish(config, inputs, context, pieces) if stage.SPEC.finishes else ()
+    for part in chain(stage.run(config, inputs, context), finishing):
+        for name, write in part.pieces.items():
+            pieces.mkdir(exist_ok=True)
+            write(pieces / name)
         for name, table in part.tables.items():
             tables.setdefault(name, []).append(table)
         for name, write in part.files.items():

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -38,6 +38,9 @@ CANDIDATE, JUDGED, TRIPLET = 16, 24, 24
 
 INGEST_BYTES = 42
 """Memory of ingest a document."""
+
+UNPACKED = 4
+"""Bytes that export moves for one of text in Parquet: it, unpacked, written by one worker and mapped by those of a node."""
 
 BARE, HASHES = 0.5e9, 16.0
 """Bytes of a worker without a model; bytes that judge reads and holds of each document."""
@@ -86,6 +89,7 @@ class Settings:
     negatives: int
     targets: int
     storage: str = "float32"
+    shard_triplets: int = 262_144
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ def settings(made: Runner) -> Settings:
     return Settings(
         stages["mine"].depth, stages["embed"].shard_rows, stages["mine"].shard_queries, stages["mine"].cell_documents,
         stages["sample"].negatives, len(stages["export"].targets or TEXT_TARGETS), stages["embed"].storage,
+        stages["export"].shard_triplets,
     )  # fmt: skip
 
 
@@ -157,6 +162,14 @@ def estimate(cell: Cell, asked: Target, given: Settings) -> list[Estimate]:
     core = cell.embed_document * docs + cell.embed_query * queries
     triplets = queries * given.negatives * TRIPLET
     exported = queries * (1 + given.negatives) * cell.document_bytes * given.targets
+    pieces = spread(
+        "export",
+        0.0,
+        given.targets * -(-queries * given.negatives // given.shard_triplets),
+        memory=asked.cores * 2 * BARE,
+        stored=exported,
+        moved=asked.nodes * UNPACKED * texts + exported,
+    )
     return [
         whole("ingest", cell.ingest_document * docs, memory=1e9 + INGEST_BYTES * docs, stored=texts, moved=2 * texts),
         spread("embed", core, shards, memory=asked.cores * cell.memory, stored=vectors, moved=texts + vectors),
@@ -178,7 +191,7 @@ def estimate(cell: Cell, asked: Target, given: Settings) -> list[Estimate]:
             moved=parts * HASHES * docs + candidates + judged,
         ),
         spread("sample", 0.0, parts, memory=asked.cores * BARE, stored=triplets, moved=judged + triplets),
-        whole("export", 0.0, memory=1e9 + texts, stored=exported, moved=texts + exported),
+        replace(pieces, seconds=pieces.seconds + 2 * exported / asked.network),  # one process joins them
     ]
 
 
@@ -200,7 +213,7 @@ def advice(found: Sequence[Estimate], cell: Cell, asked: Target, given: Settings
     if moved > 1.5 * mine.core_seconds / min(workers, mine.shards):
         yield "mine waits for the network: a larger mine.shard_queries reads the corpus less often, in proportion"
     for each in found:
-        if not each.whole and each.shards < workers:
+        if each.core_seconds and not each.whole and each.shards < workers:
             yield f"{each.stage} has {each.shards:,} shards for {workers:,} workers: smaller shards would use them all"
     if asked.docs * asked.queries > 1e15:
         yield "an exact search of this size is dear: [index.kind] factory searches a share of the corpus, at a measured recall"

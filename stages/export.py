@@ -98,6 +98,8 @@ SPEC = Spec(
 
 def run(config: ExportConfig, inputs: Inputs, context: Context) -> Iterator[Part]:
     """Yields a piece of a target for each shard. Raises InputError, YieldError."""
+    if not context.shards:
+        return
     texts = once(context, "texts", lambda: _texts(config, inputs, context.scratch / "texts"))
     targets = {target.name: target for target in sorted_out(config, inputs)[0]}
     with context.progress("export", len(context.shards)) as bar:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.registry import names
+from stages.exporters._pieces import Files, OneFile
+from stages.registry import build, names
 from tests.export_traps import TRAPS
 from tests.exports.__main__ import ENVIRONMENTS
 from tests.roundtrip.test_every_exporter import LOSSES
@@ -36,8 +37,10 @@ TOP = """# Will my trainer read it?
 underscore: `st:ntuple`. Each target is a folder with `data/`, `ids.parquet` in the same row order, and `export.json`.
 This page is generated: `python -m tests.exports_table`.
 
-| Target | What it is | Made for | Read back in the tests by |
-|---|---|---|---|
+Pieces are written by several workers and joined: into one file of the same bytes, or as a file each (docs/scale.md).
+
+| Target | What it is | Made for | Read back in the tests by | Pieces |
+|---|---|---|---|---|
 """
 BOTTOM = """
 ## Traps
@@ -55,9 +58,15 @@ def page() -> str:
         module = importlib.import_module(f"stages.exporters.{name}")
         says = " ".join((module.__doc__ or "").split("\n\n")[0].split()).replace("|", "\\|")
         versions = ", ".join(f"{package} {version}" for package, version in module.CHECKED.items())
-        rows.append(f"| `{name}` | {says} | {versions} | {PACKAGES[module.LOADER]} |")
+        rows.append(f"| `{name}` | {says} | {versions} | {PACKAGES[module.LOADER]} | {pieces(name)} |")
     traps = [f"| {trap} | {', '.join(f'`{test}`' for test in tests)} |" for trap, tests in TRAPS.items()]
     return TOP + "\n".join(rows) + "\n" + BOTTOM + "\n".join(traps) + "\n"
+
+
+def pieces(name: str) -> str:
+    """How a target is joined."""
+    member = build("exporters", name, {})
+    return "one file" if isinstance(member, OneFile) else "a file each" if isinstance(member, Files) else "one piece"
 
 
 def table() -> str:

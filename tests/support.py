@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 from hypothesis import settings
 
 from stages.schemas import TABLES
-from stages.spec import WHOLE, Part, Shard
+from stages.spec import WHOLE, Shard
 
 
 @dataclass
@@ -140,13 +141,6 @@ def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([{f.name: row.get(f.name) for f in schema} for row in rows], schema=schema)
 
 
-def _parts(module: ModuleType, config: Any, inputs: Mapping[str, Any], context: Any, pieces: Path) -> Iterator[Part]:
-    """What the shards yield, and then what is made of their pieces."""
-    yield from module.run(config, inputs, context)
-    if module.SPEC.finishes:
-        yield from module.finish(config, inputs, context, pieces)
-
-
 def run(
     module: ModuleType,
     config: Any,
@@ -178,7 +172,8 @@ def run(
     )
     result = Result({}, {}, {}, {}, context.messages, [])
     finished: list[str] = []
-    for part in _parts(module, config, inputs, context, folder / "pieces"):
+    finishing = module.finish(config, inputs, context, folder / "pieces") if spec.finishes else ()
+    for part in chain(module.run(config, inputs, context), finishing):
         for name, value in part.tables.items():
             assert name in spec.tables, f"{spec.name} does not declare the table {name}"
             expected = TABLES.get(name)

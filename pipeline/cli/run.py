@@ -99,6 +99,13 @@ class Portion(click.ParamType):  # type: ignore[type-arg]
         return int(number), int(of)
 
 
+SHARD = click.option(
+    "--shard", "portion", type=Portion(),
+    help="Do only this part of the stage's shards, beside other jobs that do the others, and do not finish the stage: a call "
+    "without --shard does that.",
+)  # fmt: skip
+
+
 @click.command()
 @options
 @engines
@@ -125,9 +132,7 @@ def _stage(name: str, says: str) -> click.Command:
     @engines
     @click.option("--round", "number", type=click.IntRange(min=0),
                   help=f"In this round. Default: {'all' if last else 'the first, 0'}.")  # fmt: skip
-    @click.option("--shard", "portion", type=Portion(),
-                  help="Do only this part of the stage's shards, beside other jobs that do the others, and do not finish the "
-                  "stage: a call without --shard does that.")  # fmt: skip
+    @SHARD
     def command(number: int | None, portion: tuple[int, int] | None, *, as_json: bool, **given: Any) -> None:
         def choose(nodes: list[Node]) -> set[Node]:
             found = {node for node in nodes if node.stage == name}
@@ -143,13 +148,24 @@ def _stage(name: str, says: str) -> click.Command:
         if portion is None:
             _say(bring(made, choose), as_json)
         else:
-            if as_json:
-                raise ConfigError("a part of a stage has no result of its own", try_="--json without --shard")
-            check(made.workspace.root)
-            start_logging(made.workspace.root)
-            array.do(made, choose(plan.nodes(made.rounds)), portion)
+            _part(made, choose, portion, {"--json": as_json})
 
     return command
+
+
+def _part(
+    made: Runner,
+    choose: Callable[[list[Node]], set[Node]],
+    portion: tuple[int, int],
+    asked: Mapping[str, object],
+) -> None:
+    """Does a part of a stage's shards. Raises ConfigError where something is `asked` of a result that is not finished."""
+    for option, given in asked.items():
+        if given:
+            raise ConfigError("a part of a stage has no result of its own", try_=f"{option} without --shard")
+    check(made.workspace.root)
+    start_logging(made.workspace.root)
+    array.do(made, choose(plan.nodes(made.rounds)), portion)
 
 
 def _targets(made: Runner, names: tuple[str, ...]) -> None:
@@ -183,8 +199,9 @@ def _verify(made: Runner, number: int) -> Mapping[str, str]:
 @click.option("--to", "first", multiple=True, metavar="TARGET…",
               help="Targets instead of those of the configuration, for this call: `--to st:ntuple flagembedding`. "
               "They replace what is exported; `status` then says that the configuration differs.")  # fmt: skip
+@SHARD
 @click.option(
-    "--verify", "check", is_flag=True, help="Load each target with its trainer's package and compare every row."
+    "--verify", "check_rows", is_flag=True, help="Load each target with its trainer's package and compare every row."
 )
 @click.option("--out", "out", metavar="s3://BUCKET/PREFIX",
               help="Copy each target there as well, into a folder of its name. Its `export.json` comes last: with it, a target is whole. "
@@ -194,9 +211,10 @@ def _verify(made: Runner, number: int) -> Mapping[str, str]:
 def export(
     number: int,
     first: tuple[str, ...],
+    portion: tuple[int, int] | None,
     *,
     more: tuple[str, ...],
-    check: bool,
+    check_rows: bool,
     out: str | None,
     endpoint: str | None,
     as_json: bool,
@@ -214,8 +232,11 @@ def export(
             )
         return {Node("export", number)}
 
+    if portion is not None:
+        _part(made, choose, portion, {"--json": as_json, "--verify": check_rows, "--out": out})
+        return
     found = bring(made, choose)
-    if check:
+    if check_rows:
         found["verified"] = _verify(made, number)
     if there is not None:
         with locked(made.workspace.root):

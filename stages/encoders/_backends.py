@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from stages.encoders._loaded import open_folder
 from stages.errors import ConfigError, ResourceError
 
 _NEEDS = {
-    "onnx": (("onnxruntime", "optimum.onnxruntime"), "optimum-onnx[onnxruntime]"),
-    "openvino": (("openvino", "optimum.intel"), "optimum-intel[openvino]"),
+    "onnx": ("onnxruntime", "optimum.onnxruntime", "ORTModelForFeatureExtraction"),
+    "openvino": ("openvino", "optimum.intel", "OVModelForFeatureExtraction"),
 }
+"""The runtime, and the package through which the library uses it, with what it takes of that."""
 
 
 def open_exported(
@@ -41,13 +42,12 @@ def open_exported(
             got=f"{device}, {precision}",
             try_="DEVICE=cpu and precision = fp32, or backend = torch; an exported file brings its own arithmetic",
         )
-    modules, package = _NEEDS[backend]
-    missing = [name for name in modules if not _there(name)]
-    if missing:
+    if lacks := unusable(backend):
         raise ResourceError(
-            f"the backend {backend} needs {', '.join(missing)}",
+            f"the backend {backend} needs {_NEEDS[backend][0]} and {_NEEDS[backend][1]}",
             where="encoder.backend",
-            try_=f"pip install '{package}'",
+            got=lacks,
+            try_="docs/embedding.md says which versions go together; or backend = torch",
         )
     exported = weights.exported_files(folder, backend, file)
     name = file or weights.EXPORTED[backend]
@@ -62,8 +62,12 @@ def open_exported(
     return open_folder(folder, device, prompts, max_tokens, normalise, exported=how)
 
 
-def _there(module: str) -> bool:
+def unusable(backend: str) -> str:
+    """Why a backend cannot be used here; empty where it can. Packages that are there may not fit to each other."""
+    runtime, package, model = _NEEDS[backend]
     try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+        import_module(runtime)
+        getattr(import_module(package), model)
+    except (ImportError, AttributeError) as error:  # what is imported late fails in either way
+        return str(error).split("\n", 1)[0]
+    return ""

@@ -39,6 +39,30 @@ def test_several_targets_at_once_replace_those_of_the_configuration_and_are_veri
     assert said.count("not checked further: tevatron is not installed") == 1
 
 
+def test_jobs_write_pieces_of_the_same_targets_and_a_call_without_joins_them(copied):
+    """What is there stays until the new one is whole."""
+    given = ("--workspace", "ws", "--set", "export.shard_triplets=100", "--to", "gritlm", "tevatron")
+    hardrock(
+        "export", "--workspace", "one", "--set", "export.shard_triplets=100", "--to", "gritlm", "tevatron", cwd=copied
+    )
+    for part in ("2/2", "1/2"):
+        said = hardrock("export", "--shard", part, *given, cwd=copied).stderr
+        assert "`hardrock export` finishes the stage" in said
+        assert set(targets(copied)) == {"st_triplet", "st_ntuple", "flagembedding"}
+    done = hardrock("export", *given, cwd=copied)
+    assert "goes on:" in done.stderr
+    ours, theirs = (
+        {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        for place in (copied / "ws/round-00/export/exports", copied / "one/round-00/export/exports")
+    )
+    assert ours == theirs
+    for more in ("--verify", "--json"):
+        assert (
+            hardrock("export", "--shard", "1/2", more, *given, cwd=copied, check=False).returncode
+            == ConfigError.exit_code
+        )
+
+
 def test_a_damaged_export_is_never_called_sound(copied):
     hardrock("export", "--workspace", "ws", "--to", "gritlm", cwd=copied)
     place = copied / "ws/round-00/export/exports/gritlm/data/train.jsonl"

@@ -24,7 +24,7 @@ KINDS = {
     "safetensors": "round-00/train/checkpoint/inner/model.safetensors",
     "manifest": "round-00/mine/manifest.json",
     "run": "round-00/evaluate/runs",
-    "export": "round-00/export/exports/st_triplet/data/train-00000-of-00001.parquet",
+    "export": "round-00/export/exports/st_triplet/data",
 }
 
 

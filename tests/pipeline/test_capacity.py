@@ -43,6 +43,11 @@ def test_the_numbers_are_those_of_the_arithmetic():
     assert next(each for each in halves if each.stage == "embed").stored == (2 * 100 + 28) * 1_100_000
     assert mine.memory == pytest.approx(4 * (10**9 + 10**6 * 100 + 1_000 * (400 + 2_400)))
     assert judge.stored == 10**5 * 100 * 24
+    export = found["export"]
+    assert export.shards == 2 * 2  # two targets of 500,000 triplets
+    assert export.stored == 2 * 10**5 * 6 * 200
+    texts = 200 * 10**6 + 50 * 10**5
+    assert export.seconds == pytest.approx((10 * 4 * texts + export.stored) / 1e11 + 2 * export.stored / 1e10)
     assert found["index"].whole
     assert found["index"].seconds == pytest.approx(16 * 100 * 10**6 / 1e10)
 

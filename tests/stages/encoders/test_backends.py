@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,22 @@ import pytest
 from stages import embed
 from stages.arrays import matrix
 from stages.embed import EmbedConfig
-from stages.encoders._backends import _there
+from stages.encoders._backends import unusable
 from stages.encoders.sentence_transformers import SentenceTransformers
 from stages.errors import ConfigError, ResourceError
 from tests.models import MINILM, corpus, folder, queries
 from tests.support import run
 
-NEEDS = {"openvino": "optimum.intel", "onnx": "optimum.onnxruntime"}
+BACKENDS = ("onnx", "openvino")
 TEXTS = [" ".join(f"word{(i * j) % 17} of the {i} left femur" for j in range(1 + i * 2)) for i in range(24)]
 
 
-@pytest.fixture(scope="module", params=sorted(NEEDS))
+@pytest.fixture(scope="module", params=BACKENDS)
 def exported(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """MiniLM with a file for the backend beside its weights, exported once by the library."""
     backend = request.param
-    pytest.importorskip(NEEDS[backend], reason="make test-backends", exc_type=ImportError)
+    if lacks := unusable(backend):
+        pytest.skip(f"make test-backends: {lacks}")
     from sentence_transformers import SentenceTransformer
 
     place = tmp_path_factory.mktemp(backend) / "minilm"
@@ -79,9 +81,11 @@ def test_another_arithmetic_and_a_missing_file_are_refused(exported: tuple[str, 
         SentenceTransformers(model=str(bare), backend=backend).load("cpu", "fp32")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("backend", sorted(NEEDS))
-def test_packages_that_are_not_there_are_named(backend: Any) -> None:
-    if _there(NEEDS[backend]):
-        pytest.skip("they are there")
-    with pytest.raises(ResourceError, match=NEEDS[backend]):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_not_there_or_does_not_fit_is_said(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not unusable(backend):
+        monkeypatch.setitem(sys.modules, "optimum", None)
+        monkeypatch.delitem(sys.modules, f"optimum.{'intel' if backend == 'openvino' else 'onnxruntime'}")
+    with pytest.raises(ResourceError, match=f"the backend {backend} needs") as error:
         SentenceTransformers(model=MINILM, backend=backend).load("cpu", "fp32")
+    assert "docs/embedding.md" in str(error.value)
