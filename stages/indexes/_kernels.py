@@ -373,12 +373,13 @@ class Dense:
     def _encode(self, values: np.ndarray) -> tuple[Pack, np.ndarray, np.ndarray]:
         exact, codes = self._codes(_padded(values))
         length, error = (_lengths(v)[: len(values)].cpu().numpy() for v in (codes.float(), exact - codes.float()))
-        return Pack(codes, None), length, error
+        across = codes.T  # (d, m)
+        return Pack(across.contiguous() if self.device == "cpu" else across, None), length, error
 
     def scores(self, documents: Documents, pack: Pack) -> Any:
         import torch
 
-        left, right = documents.codes, pack.codes.T
+        left, right = documents.codes, pack.codes
         if self.device == "cpu":
             out = self._memory(len(left), right.shape[1])
             if self.blas == "numpy":

@@ -161,3 +161,14 @@ def test_no_queries_and_no_documents() -> None:
     searcher = Flat().build([corpus], 5, 3)
     assert search.certified_search(searcher, corpus[:0], corpus, 3, True).rows.shape == (0, 3)
     assert search.certified_search(searcher, corpus, corpus[:0], 3, True).rows.shape == (5, 0)
+
+
+@pytest.mark.parametrize("distinct", [2, 5, 10**6])
+def test_the_least_of_each_row_in_stable_order(distinct: int) -> None:
+    values = np.random.default_rng(distinct).integers(0, distinct, (70, 33)).astype(np.float64)
+    values[:, 30:] = np.inf
+    for k in (1, 7, 33):
+        order, least = search._least(values, k)
+        np.testing.assert_array_equal(least, np.sort(values, axis=1)[:, :k])
+        finite = np.isfinite(least)
+        np.testing.assert_array_equal(order[finite], np.argsort(values, axis=1, kind="stable")[:, :k][finite])
