@@ -103,7 +103,10 @@ def test_processes_give_the_bytes_of_local_though_one_is_killed(project, workspa
     assert killed
     assert content(workspace) == content(project / "local")
     assert children() == []
-    assert (workspace / "round-00/judge/run.json").read_text().count('"shards"') == 2
+    by = json.loads((workspace / "round-00/judge/run.json").read_text())["workers"]
+    done = len(json.loads((workspace / "round-00/judge/manifest.json").read_text())["tables"]["judged"])
+    assert 1 <= len(by) <= 2  # one may be quick enough to do them all
+    assert sum(one["shards"] for one in by) == done == 3
     documents = Workspace(workspace).manifest("round-00/embed").record
     assert sum(stored.rows for stored in documents.tables["corpus_vectors"]) == documents.counters["corpus.texts"]
 
