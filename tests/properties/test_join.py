@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages import search
 from stages.indexes import _choose, _join, _kernels
 from stages.indexes.exact import Exact
 from stages.search import certified_search, score_pairs
@@ -57,15 +58,30 @@ def reference(queries: np.ndarray, corpus: np.ndarray, k: int) -> tuple[np.ndarr
     d=st.sampled_from(DIMENSIONS),
     k=st.integers(1, 60),
     blocks=st.sampled_from([(3, 50), (8, 64), (2048, 1024)]),
+    two_steps=st.booleans(),
 )
 def test_the_join_is_the_float64_search(
-    *, kind: str, queries_kind: str, kernel: str, seed: int, n: int, m: int, d: int, k: int, blocks: tuple[int, int]
+    *,
+    kind: str,
+    queries_kind: str,
+    kernel: str,
+    seed: int,
+    n: int,
+    m: int,
+    d: int,
+    k: int,
+    blocks: tuple[int, int],
+    two_steps: bool,
 ) -> None:
     random = np.random.default_rng(seed)
     corpus, queries = corpus_of(kind, random, n, d), corpus_of(queries_kind, random, m, d)
     rows, scores = reference(queries, corpus, k)
     pieces = np.split(corpus, np.sort(random.integers(0, n + 1, 2)))
-    with patch.dict(_kernels.PACK, cpu=blocks[0]), patch.object(_join, "_DOCUMENTS", {"cpu": blocks[1]}):
+    with (
+        patch.dict(_kernels.PACK, cpu=blocks[0]),
+        patch.object(_join, "_DOCUMENTS", {"cpu": blocks[1]}),
+        patch.object(search, "_LONG", 1 if two_steps else 256),
+    ):
         searcher = Exact(kernel=kernel, device="cpu").build(pieces, n, d)
         parts = np.array_split(queries, random.integers(1, m + 1))
         hits = [certified_search(searcher, part, corpus, k, True) for part in parts]
