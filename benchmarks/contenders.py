@@ -59,7 +59,8 @@ def search_ours(folder: Path, options: dict[str, Any]) -> Work:
     import faiss  # noqa: F401 - its loading is not part of the work
 
     from stages.registry import build
-    from stages.search import Holding, Joined, certified_search, longest
+    from stages.scoring import longest
+    from stages.search import Holding, Joined, certified_search
 
     fields = dict(options["index"])
     kind: Any = build("indexes", fields.pop("name"), fields)

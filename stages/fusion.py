@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from stages.arrays import coded
 from stages.schemas import FOUND_BY
-from stages.search import GRID
+from stages.scoring import GRID
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from pydantic import Field
 from stages.errors import YieldError
 from stages.indexes.exact import Exact
 from stages.registry import Member, OneOf
-from stages.search import Index, Parted, Searcher, digest, dimensions_of, error_bound, gather, vector_blocks
+from stages.scoring import error_bound
+from stages.search import Index, Parted, Searcher, digest, dimensions_of, gather, vector_blocks
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
 from stages.statistics import bootstrap_interval

@@ -32,7 +32,8 @@ from stages.retrievers.dense import Dense
 from stages.retrievers.run import Run
 from stages.schemas import CANDIDATES, FOUND_BY, POSITIVES
 from stages.scopes import Scopes
-from stages.search import Corpus, Hits, check_depth, gather, open_corpus, score_pairs
+from stages.scoring import score_pairs
+from stages.search import Corpus, Hits, check_depth, gather, open_corpus
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Spec, cut
 

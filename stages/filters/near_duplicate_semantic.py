@@ -13,7 +13,7 @@ from pydantic import Field
 from stages.filters._near import Pairs, blocks, by_document
 from stages.judging import Candidates, Documents, Labels
 from stages.registry import Member
-from stages.search import score_pairs
+from stages.scoring import score_pairs
 
 
 class NearDuplicateSemantic(Member):

@@ -19,7 +19,8 @@ import numpy as np
 
 from stages.indexes._choose import choose
 from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries, rounded_down, together
-from stages.search import GRID, Candidates, certified_search, euclidean
+from stages.scoring import GRID, euclidean
+from stages.search import Candidates, certified_search
 
 _DOCUMENTS = {"cpu": 4_096, "cuda": 16_384}  # larger blocks leave the cache, smaller ones cost calls
 _OVER = 2.0  # how many more documents than asked for a limit is meant to let through

@@ -15,7 +15,8 @@ from pydantic import Field
 from stages.errors import InputError
 from stages.registry import Member, OneOf, build
 from stages.retrieval import Collection
-from stages.search import Index, Searcher, certified_search, longest
+from stages.scoring import longest
+from stages.search import Index, Searcher, certified_search
 
 _BLOCK = 8_192  # texts encoded in one call, always the same ones
 _QUERIES = 4_096  # queries a call of the index

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from stages.arrays import matrix, vector_table
 from stages.registry import OneOf
-from stages.search import score_pairs
+from stages.scoring import score_pairs
 from stages.spec import Cache, Source
 from stages.teachers._teacher import Labelled
 from stages.teaching import Log, Pairs, Scored, blocks

@@ -18,7 +18,8 @@ from stages.errors import ConfigError
 from stages.indexes.exact import Exact
 from stages.indexes.flat import Flat
 from stages.mine import MineConfig
-from stages.search import Corpus, score_pairs
+from stages.scoring import score_pairs
+from stages.search import Corpus
 from tests.stages.test_mine import inputs_for, integers
 from tests.support import run
 

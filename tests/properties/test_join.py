@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from stages import search
 from stages.indexes import _choose, _join, _kernels
 from stages.indexes.exact import Exact
-from stages.search import certified_search, score_pairs
+from stages.scoring import score_pairs
+from stages.search import certified_search
 
 KERNELS = [
     name for name in ("int8", "bf16", "fp32") if any(_choose.passes(k, 16) for k in _choose._kernels(name, "cpu"))

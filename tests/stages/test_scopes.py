@@ -18,7 +18,8 @@ from stages.indexes.flat import Flat
 from stages.mine import MineConfig
 from stages.retrievers.bm25 import Bm25
 from stages.scopes import Scopes
-from stages.search import Corpus, longest
+from stages.scoring import longest
+from stages.search import Corpus
 from tests.models import vectors
 from tests.reference import inner
 from tests.support import run, source, table

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import search
+from stages import scoring, search
 from stages.errors import ArtefactError
 from stages.indexes.exact import Exact
 from stages.indexes.factory import Factory
@@ -22,27 +22,27 @@ def test_a_pair_s_score_is_the_float64_one_to_the_bit_in_any_block(monkeypatch: 
     for dimensions in (1, 2, 3, 7, 8, 64, 129, 384, 1000):
         left, right = some(9, dimensions, 1), some(40, dimensions, 2)
         i, j = (index.ravel() for index in np.indices((9, 40)))
-        expected = search.score_pairs(left, right, i, j)
+        expected = scoring.score_pairs(left, right, i, j)
         for size in (1, 3, 17, 360):
-            monkeypatch.setattr(search, "_PAIRS", size)
-            assert search.score_pairs(left, right, i, j).tobytes() == expected.tobytes()
-        monkeypatch.setattr(search, "_PAIRS", 512)
+            monkeypatch.setattr(scoring, "_PAIRS", size)
+            assert scoring.score_pairs(left, right, i, j).tobytes() == expected.tobytes()
+        monkeypatch.setattr(scoring, "_PAIRS", 512)
         alone = [
-            search.score_pairs(left[a : a + 1], right[b : b + 1], np.array([0]), np.array([0]))[0]
+            scoring.score_pairs(left[a : a + 1], right[b : b + 1], np.array([0]), np.array([0]))[0]
             for a, b in zip(i, j, strict=True)
         ]
         assert np.array(alone).tobytes() == expected.tobytes()
         close = np.array([inner(left[a], right[b]) for a, b in zip(i, j, strict=True)])
-        np.testing.assert_allclose(expected, close, atol=2 * search.GRID, rtol=0)
+        np.testing.assert_allclose(expected, close, atol=2 * scoring.GRID, rtol=0)
 
 
 def test_scores_lie_on_the_grid_without_a_negative_zero() -> None:
     left = np.array([[1e-7, 1e-7]], dtype=np.float32)
     right = np.array([[1e-7, -1.1e-7], [0.3, 0.4]], dtype=np.float32)
-    found = search.score_pairs(left, right, np.array([0, 0]), np.array([0, 1]))
+    found = scoring.score_pairs(left, right, np.array([0, 0]), np.array([0, 1]))
     assert found.tolist()[0] == 0.0
     assert not np.signbit(found[0])
-    assert (found[1] / search.GRID).is_integer()
+    assert (found[1] / scoring.GRID).is_integer()
 
 
 def test_float32_scores_stay_within_the_bound() -> None:
@@ -50,7 +50,7 @@ def test_float32_scores_stay_within_the_bound() -> None:
         queries, corpus = 100 * some(20, dimensions, 3), some(200, dimensions, 4)
         rough = (queries @ corpus.T).astype(np.float64)
         exact = queries.astype(np.float64) @ corpus.astype(np.float64).T
-        assert (np.abs(rough - exact) <= search.error_bound(queries, search.longest(corpus))[:, None]).all()
+        assert (np.abs(rough - exact) <= scoring.error_bound(queries, scoring.longest(corpus))[:, None]).all()
 
 
 def test_gather_takes_rows_in_one_pass() -> None:
@@ -89,7 +89,7 @@ class Worst:
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         self.depths.append(k)
         exact = queries.astype(np.float64) @ self.corpus.astype(np.float64).T
-        bound = search.error_bound(queries, search.longest(self.corpus))[:, None] - 2 * search.GRID
+        bound = scoring.error_bound(queries, scoring.longest(self.corpus))[:, None] - 2 * scoring.GRID
         rough = (exact + 0.9 * bound * self.generator.uniform(-1, 1, exact.shape)).astype(np.float32)
         order = np.lexsort((-np.broadcast_to(np.arange(exact.shape[1]), exact.shape), -rough), axis=-1)[:, :k]
         return np.take_along_axis(rough, order, axis=1), order
