@@ -73,6 +73,8 @@ class EstimateConfig(Settings):
         for name, bounds in (("rank_bands", self.rank_bands), ("gap_bands", self.gap_bands)):
             if list(bounds) != sorted(set(bounds)):
                 raise ConfigError("the bounds of bands must rise", where=f"estimate.{name}", got=list(bounds))
+        if self.rank_bands and self.rank_bands[-1] >= 2**31:
+            raise ConfigError("a rank has at most 31 bits", where="estimate.rank_bands", got=list(self.rank_bands))
         return self
 
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.errors import ConfigError, suggestion
 
-LARGEST = 2**53  # whole numbers up to there are the same in JSON, Arrow and float64
+LARGEST = 2**63 - 1  # Arrow and numpy hold whole numbers up to there
 T = TypeVar("T", bound="Settings")
 
 
@@ -31,8 +31,8 @@ class Settings(BaseModel):
         if any(isinstance(one, wrong) and type(one) not in kinds for one in _listed(value)):
             wanted = "true or false" if kinds == {bool} else "a number"
             raise PydanticCustomError("other_kind", "Input should be {wanted}, without quotes", {"wanted": wanted})
-        if not all(map(_holds, _numbers(value))):
-            raise PydanticCustomError("no_amount", f"Input should be a finite number, a whole one within ±{LARGEST:,}")
+        if not all(map(_holds, _numbers(value, tables=bool(kinds & {int, float})))):
+            raise PydanticCustomError("no_amount", "Input should be a finite number, a whole one of 64 bits")
         return value
 
     def semantic(self) -> dict[str, Any]:
@@ -58,13 +58,13 @@ def _kinds(annotation: Any) -> frozenset[Any]:
     return frozenset().union(*map(_kinds, inner)) if inner else frozenset({annotation})
 
 
-def _numbers(value: Any) -> Iterator[int | float]:
-    """The numbers of a value, those inside of lists and tables included."""
-    if isinstance(value, Mapping):
+def _numbers(value: Any, tables: bool) -> Iterator[int | float]:
+    """The numbers of a value, those in lists included, and those in `tables`: tables of other models check their own."""
+    if isinstance(value, Mapping) and tables:
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for one in value:
-            yield from _numbers(one)
+            yield from _numbers(one, tables)
     elif isinstance(value, (int, float)):
         yield value
 

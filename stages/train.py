@@ -86,6 +86,7 @@ class TrainConfig(Settings):
     schedule_rounds: int = Field(
         1,
         ge=1,
+        le=10_000,
         description="rounds that are one training: optimizer, learning rate, order and random numbers go on from round to round, "
         "with fresh negatives each; a round takes the steps that epochs and max_steps say. 1: each round starts anew",
     )

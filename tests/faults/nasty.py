@@ -137,7 +137,7 @@ BAD: dict[str, tuple[Change, Ends]] = {
     "configuration: true for a number": (_set("depth = 8", "depth = true"), (2, ("hardrock.toml", "mine.depth", "True"))),
     "configuration: infinite": (_set("depth = 8", "depth = inf"), (2, ("hardrock.toml", "mine.depth", "inf"))),
     "configuration: NaN": (_set("depth = 8", "depth = nan"), (2, ("hardrock.toml", "mine.depth", "nan"))),
-    "configuration: more than can be counted": (_set("depth = 8", "depth = 9007199254740993"), (2, ("hardrock.toml", "mine.depth", "9,007,199,254,740,992"))),
+    "configuration: more than can be counted": (_set("depth = 8", "depth = 9223372036854775808"), (2, ("hardrock.toml", "mine.depth", "64 bits"))),
     "configuration: infinite in a list": (_set("depth = 8", "depth = 8\n[estimate]\ngap_bands = [0.0, inf]"), (2, ("hardrock.toml", "estimate.gap_bands", "finite"))),
     "configuration: below zero": (_set("depth = 8", "depth = -1"), (2, ("hardrock.toml", "mine.depth", "-1"))),
     "configuration: a date": (_set("depth = 8", "depth = 1979-05-27"), (2, ("hardrock.toml", "mine.depth"))),
