@@ -39,6 +39,9 @@ CANDIDATE, JUDGED, TRIPLET = 16, 24, 24
 INGEST_BYTES = 42
 """Memory of ingest a document."""
 
+CODE = 2
+"""Bytes of a value while it is searched: of bf16; int8 takes one."""
+
 UNPACKED = 4
 """Bytes that export moves for one of text in Parquet: it, unpacked, written by one worker and mapped by those of a node."""
 
@@ -178,7 +181,7 @@ def estimate(cell: Cell, asked: Target, given: Settings) -> list[Estimate]:
             "mine",
             cell.pair * docs * queries,
             parts,
-            memory=asked.cores * (cell.memory + codes * wide + block),
+            memory=asked.cores * (cell.memory + CODE * codes * wide + block),
             stored=candidates,
             moved=parts * vector * docs + candidates,
         ),
@@ -202,7 +205,7 @@ def advice(found: Sequence[Estimate], cell: Cell, asked: Target, given: Settings
             says = f"{each.stage} needs {each.memory / 1e9:,.0f} GB a node of {asked.memory / 1e9:,.0f} GB"
             if each.stage == "mine" and given.cell_documents is None:
                 room = asked.memory / asked.cores - cell.memory
-                size = int(max(room, 0) * 0.7 / cell.dimensions)
+                size = int(max(room, 0) * 0.7 / (CODE * cell.dimensions))
                 says += f": mine.cell_documents = {max(size // 100_000 * 100_000, 100_000):,} keeps it flat"
             elif not each.whole:
                 says += ": fewer workers a node"

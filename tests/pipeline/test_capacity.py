@@ -41,7 +41,7 @@ def test_the_numbers_are_those_of_the_arithmetic():
     assert mine.moved == pytest.approx(100 * 4 * 100 * 10**6 + 10**5 * 100 * 16)
     halves = estimate(CELL, ASKED, replace(GIVEN, storage="float16"))
     assert next(each for each in halves if each.stage == "embed").stored == (2 * 100 + 28) * 1_100_000
-    assert mine.memory == pytest.approx(4 * (10**9 + 10**6 * 100 + 1_000 * (400 + 2_400)))
+    assert mine.memory == pytest.approx(4 * (10**9 + 2 * 10**6 * 100 + 1_000 * (400 + 2_400)))
     assert judge.stored == 10**5 * 100 * 24
     export = found["export"]
     assert export.shards == 2 * 2  # two targets of 500,000 triplets
