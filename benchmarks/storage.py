@@ -33,8 +33,8 @@ class Seen(NamedTuple):
     """What a workspace holds."""
 
     bytes: float
-    candidates: dict[int, np.ndarray]  # sorted query·2^32 + document of the first k, by k
-    triplets: np.ndarray  # sorted hashes of a triplet's three rows
+    candidates: dict[int, np.ndarray]  # query·2^24 + document of the first k, by k
+    triplets: np.ndarray  # a number for each triplet's three rows, sorted
     metrics: dict[str, tuple[float, float, float]]
 
 

@@ -48,7 +48,7 @@ class Candidates(NamedTuple):
     most: np.ndarray
     """float64 (t,): an upper bound of each score; NaN says nothing."""
     likely: np.ndarray
-    """bool (t,): those with the k highest lower bounds of each query, and more or less as many; all where there are fewer."""
+    """bool (t,): those whose lower bound is at least the k-th highest of their query, so k or more; all where there are fewer."""
     limits: np.ndarray
     """float64 (m,): a document that is not here scores at most this, or less than k of the candidates by a step of the grid."""
 
