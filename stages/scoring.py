@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 GRID = 2.0**-40
@@ -12,39 +10,32 @@ GRID = 2.0**-40
 Float64 scores of two equal vectors are equal anyway. The grid makes ties also of scores that differ by float64 rounding
 alone, as those of two vectors that are equal up to the order of their values.
 """
-_PAIRS = 512  # rows of float64 at a time: they stay in the cache
+_ROWS = 512  # of float64 at a time: they stay in the cache
 
 
 def score_pairs(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Inner products of left[i] and right[j], float32 vectors, as float64 (n,) on the grid.
 
-    Products of float32 values are exact in float64. Each row is summed by itself, in an order that hangs on d alone, so a
-    pair's score is the same to the bit in whatever block it is computed.
+    Products of float32 values are exact in float64. Their sum is taken in an order that hangs on d alone, so a pair's score
+    is the same to the bit in whatever block, and on whatever processor, it is computed.
     """
-    if len(j) and not 0 <= j.min() <= j.max() < len(right):
-        raise IndexError(f"rows {j.min()} to {j.max()} of {len(right)}")
+    from stages.compiled.products import inner_products
+
+    for name, rows, vectors in (("left", i, left), ("right", j, right)):
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(vectors):
+            raise IndexError(f"{name}: rows {rows.min()} to {rows.max()} of {len(vectors)}")
     scores = np.empty(len(i), dtype=np.float64)
-    documents = np.empty((min(_PAIRS, len(i)), right.shape[1]), dtype=np.float32)
-    wide = np.empty(documents.shape)
-    for start, stop, alone in _runs(i):
-        block = wide[: stop - start]
-        block[:] = right.take(j[start:stop], axis=0, out=documents[: stop - start], mode="clip")
-        if alone:
-            np.einsum("nd,d->n", block, left[i[start]].astype(np.float64), out=scores[start:stop])
-        else:
-            np.einsum("nd,nd->n", block, left[i[start:stop]].astype(np.float64), out=scores[start:stop])
-    return np.rint(scores / GRID) * GRID + 0.0  # which makes -0.0 a plain 0
+    inner_products(flat(left), flat(right), _places(i), _places(j), GRID, scores)
+    return scores
 
 
-def _runs(i: np.ndarray) -> Iterator[tuple[int, int, bool]]:
-    """Pieces of at most `_PAIRS`, of one query each where queries have many pairs, which saves copies of its vector."""
-    ends = np.append(np.flatnonzero(np.diff(i)) + 1, len(i))
-    alone = len(ends) * 16 < len(i) or len(ends) == 1
-    start = 0
-    for end in ends.tolist() if alone else [len(i)]:
-        for low in range(start, end, _PAIRS):
-            yield low, min(low + _PAIRS, end), alone
-        start = end
+def flat(vectors: np.ndarray) -> np.ndarray:
+    """The same float32 vectors as compiled loops take them: one after the other in memory."""
+    return np.require(vectors, np.float32, ["C", "A"])
+
+
+def _places(rows: np.ndarray) -> np.ndarray:
+    return np.require(rows, np.int64, ["C", "A"])
 
 
 def error_bound(queries: np.ndarray, longest_document: float) -> np.ndarray:
@@ -66,7 +57,7 @@ def longest(vectors: np.ndarray) -> float:
 def euclidean(vectors: np.ndarray) -> np.ndarray:
     """Lengths in float64: (n,) of float32 (n, d)."""
     squares = np.empty(len(vectors))
-    for start in range(0, len(vectors), _PAIRS):
-        block = vectors[start : start + _PAIRS].astype(np.float64)
-        np.einsum("nd,nd->n", block, block, out=squares[start : start + _PAIRS])
+    for start in range(0, len(vectors), _ROWS):
+        block = vectors[start : start + _ROWS].astype(np.float64)
+        np.einsum("nd,nd->n", block, block, out=squares[start : start + _ROWS])
     return np.sqrt(squares)

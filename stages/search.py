@@ -20,11 +20,9 @@ import numpy as np
 from stages.arrays import decoded, vector_columns
 from stages.errors import ArtefactError, YieldError
 from stages.registry import build
-from stages.scoring import error_bound, longest, score_pairs
+from stages.scoring import GRID, error_bound, flat, longest, score_pairs
 from stages.spec import Source
 
-_LONG = 256  # values of a vector from which it pays to score in two steps: 128 took a tenth longer, 384 a tenth less
-_SORTED = 64  # queries whose candidates are sorted side by side
 _HITS = 1 << 24  # entries of a block of hits, about 200 MB
 
 
@@ -308,60 +306,22 @@ class _Settled(NamedTuple):
 
 def _settle(found: Candidates, queries: np.ndarray, corpus: np.ndarray, k: int) -> _Settled:
     """The k best of the candidates by float64 score. Raises ArtefactError when a score breaks its bound."""
-    counts = np.diff(found.offsets)
-    owner = np.repeat(np.arange(len(queries)), counts)
-    exact, scored = _scored(found, owner, queries, corpus)
-    if (wrong := scored & (exact < found.least)).any():
-        worst = int(np.argmin(np.where(wrong, exact - found.least, 0)))
-        raise ArtefactError(
-            "the index's scores are not those of the stored vectors",
-            got=f"at least {found.least[worst]} from the index, {exact[worst]} from the vectors",
-            try_="run the index stage again",
-        )
+    from stages.compiled.products import best
+
     rows = np.full((len(queries), k), -1, dtype=np.int32)
     scores = np.full((len(queries), k), -np.inf)
-    for start in range(0, len(queries), _SORTED):
-        part = slice(start, start + _SORTED)
-        low, high = found.offsets[start], found.offsets[min(start + _SORTED, len(queries))]
-        wide = np.arange(max(counts[part].max(), k)) < counts[part, None]
-        sorted_rows, negated = np.full(wide.shape, -1), np.full(wide.shape, np.inf)
-        sorted_rows[wide], negated[wide] = found.rows[low:high], -exact[low:high]
-        order, best = _least(negated, k)
-        rows[part], scores[part] = np.take_along_axis(sorted_rows, order, axis=1), -best
-    return _Settled(rows, scores + 0.0, scores[:, -1] > found.limits)
-
-
-def _scored(
-    found: Candidates, owner: np.ndarray, queries: np.ndarray, corpus: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the candidates of each `owner` (t,), float64 (t,), and which were scored, bool (t,); the others are -inf.
-
-    The likely ones of long vectors are scored first. The least score of a query's is then a floor, and what cannot reach it
-    is not scored.
-    """
-    if corpus.shape[1] < _LONG:
-        return score_pairs(queries, corpus, owner, found.rows), np.ones(len(owner), dtype=bool)
-    exact, floor = np.full(len(owner), -np.inf), np.full(len(queries), np.inf)
-    likely = np.flatnonzero(found.likely)
-    exact[likely] = score_pairs(queries, corpus, owner[likely], found.rows[likely])
-    np.minimum.at(floor, owner[likely], exact[likely])
-    scored = found.likely | ~(found.most < floor[owner])
-    others = np.flatnonzero(scored & ~found.likely)
-    exact[others] = score_pairs(queries, corpus, owner[others], found.rows[others])
-    return exact, scored
-
-
-def _least(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the k least of each row of float64 (m, n) are, equal ones in their order, and these: both (m, k).
-
-    numpy's stable sort takes several times as long as its other one, so it is left to rows with equal values.
-    """
-    order = np.argsort(values, axis=1)[:, : k + 1]
-    least = np.take_along_axis(values, order, axis=1)
-    tied = ((least[:, 1:] == least[:, :-1]) & (least[:, 1:] < np.inf)).any(axis=1)
-    if tied.any():
-        order[tied] = np.argsort(values[tied], axis=1, kind="stable")[:, : k + 1]
-    return order[:, :k], least[:, :k]
+    worst = np.empty(1)
+    wrong = best(
+        flat(queries), flat(corpus), found.offsets, found.rows, found.least, found.most, found.likely, GRID,
+        rows, scores, worst,
+    )  # fmt: skip
+    if wrong >= 0:
+        raise ArtefactError(
+            "the index's scores are not those of the stored vectors",
+            got=f"at least {found.least[wrong]} from the index, {worst[0]} from the vectors",
+            try_="run the index stage again",
+        )
+    return _Settled(rows, scores, scores[:, -1] > found.limits)
 
 
 def _search_block(

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
 from stages.indexes._choose import choose
-from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries, rounded_down, together
+from stages.indexes._kernels import PACK, Documents, Kernel, Pack, Pairs, Queries, together
 from stages.scoring import GRID, euclidean
 from stages.search import Candidates, certified_search
 
@@ -27,7 +26,6 @@ _OVER = 2.0  # how many more documents than asked for a limit is meant to let th
 _SMALL = 4_096  # documents that are all looked at for the limits
 _RANK = 16  # the limit is this rank in the sample, or deeper: the fewer, the more chance decides
 _PAIR = 24  # bytes a found pair
-_TAKEN = 256  # documents scored in float32 at a time: they stay in the cache
 
 
 @dataclass
@@ -106,26 +104,7 @@ class Join:
                 for part in (slice(half), slice(half, None)):
                     yield from self._group(found.asked.part(part), k, fetch)
             else:
-                yield self._sharpen(found.asked, found.select(k), k)
-
-    def _sharpen(self, asked: _Asked, found: Candidates, k: int) -> Candidates:
-        """Fewer candidates, by float32 scores, where the kernel's bound left many. They cost a third of float64 ones."""
-        if len(found.rows) < 1.5 * k * len(found.limits):
-            return found
-        unit = asked.unit
-        rough = np.empty(len(found.rows), dtype=np.float32)
-        taken = np.empty((_TAKEN, self.vectors.shape[1]), dtype=np.float32)
-        for q, (start, stop) in enumerate(pairwise(found.offsets.tolist())):
-            for low in range(start, stop, _TAKEN):
-                high = min(low + _TAKEN, stop)
-                some = self.vectors.take(found.rows[low:high], axis=0, out=taken[: high - low], mode="clip")
-                np.dot(some, unit[q], out=rough[low:high])
-        d = self.vectors.shape[1]
-        longest = max(known.length for known in self._known.values())
-        summed = np.float32((d + 2) * 2.0**-24 / (1 - (d + 2) * 2.0**-24) * 1.001 * longest + 1e-36)
-        error = summed + np.abs(rough) * np.float32(2.0**-22)
-        query = np.repeat(np.arange(len(unit)), np.diff(found.offsets))
-        return _contenders(found.rows, query, rough - error, rough + error, ties=asked.ties, limits=found.limits, k=k)
+                yield found.select(k)
 
     def _documents(self) -> Iterator[tuple[int, Documents]]:
         size, keep = _DOCUMENTS[self.device], self._keeps
@@ -213,59 +192,18 @@ class _Found:
     def add(self, pairs: Pairs, start: int) -> None:
         """Pairs with the documents from row `start` on. Full means that there are too many."""
         self._count += len(pairs.least)
-        rows, queries = (pairs.documents + start).astype(np.int32), pairs.queries.astype(np.uint16)
-        self._pairs.append((rows, queries, pairs.least, pairs.most))
+        self._pairs.append((pairs.documents + np.int32(start), *pairs[1:]))
         if self._count > self._most and len(self.limit) > 1:
             self.full, self._pairs = True, []
 
     def select(self, k: int) -> Candidates:
         """Of the pairs found, those that can be among the k best of their query, by query and row."""
-        columns = [np.concatenate(part) for part in zip(*self._pairs, strict=True)]
+        from stages.compiled.pairs import contenders
+
+        rows, queries, least, most = (np.concatenate(part) for part in zip(*self._pairs, strict=True))
         self._pairs = []
-        return _contenders(*columns, ties=self.asked.ties, limits=self.limit, k=k)
-
-
-def _contenders(
-    rows: np.ndarray,
-    query: np.ndarray,
-    least: np.ndarray,
-    most: np.ndarray,
-    *,
-    ties: np.ndarray,
-    limits: np.ndarray,
-    k: int,
-) -> Candidates:
-    """Of pairs, which may be in any order, those that can be among the k best of their query.
-
-    `least` and `most`, float32 (t,), are bounds of each score. k documents score at least the k-th of the lower bounds, and
-    only what scores less than that by more than `ties`, float64 (m,), is left out.
-    """
-    offsets = _offsets(query, len(ties))
-    full = np.diff(offsets) >= k
-    floor = np.full(len(ties), -np.inf)
-    floor[full] = _scores(np.sort(_descending(query, least))[offsets[:-1][full] + k - 1])
-    keep = np.flatnonzero(most >= rounded_down(floor - ties).take(query))
-    keep = keep.take(np.argsort(query.take(keep), kind="stable"))
-    query, least, most = query.take(keep), least.take(keep).astype(np.float64), most.take(keep).astype(np.float64)
-    likely = least >= floor.take(query)
-    return Candidates(_offsets(query, len(ties)), rows.take(keep).astype(np.int64), least, most, likely, limits)
-
-
-def _offsets(query: np.ndarray, queries: int) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(np.bincount(query, minlength=queries))])
-
-
-def _descending(query: np.ndarray, rough: np.ndarray) -> np.ndarray:
-    """uint64 keys that sort by query, and by falling score within one."""
-    bits = (rough + np.float32(0)).view(np.int32)
-    falling = (bits ^ (~(bits >> 31) & np.int32(2**31 - 1))).view(np.uint32)
-    return (query.astype(np.uint64) << np.uint64(32)) | falling
-
-
-def _scores(keys: np.ndarray) -> np.ndarray:
-    """The scores in such keys: float32."""
-    falling = keys.astype(np.uint32).view(np.int32)
-    return np.where(falling < 0, falling, ~falling ^ np.int32(-(2**31))).view(np.float32)
+        found = contenders(rows, queries, least, most, self.asked.ties, k)
+        return Candidates._make((*found, self.limit))
 
 
 def _everything(queries: int, documents: int) -> Candidates:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from stages.float32 import whole_float32
+from stages.scoring import flat
 
 PACK = {"cpu": 512, "cuda": 8_192}
 """Queries of one product. With some 1,000 documents what comes out, a byte or two a pair, stays in a core's own cache."""
@@ -55,8 +56,8 @@ def together(parts: Sequence[Queries]) -> Queries:
 class Pairs(NamedTuple):
     """Pairs that can score above a limit."""
 
-    documents: np.ndarray  # int (t,), positions in the block
-    queries: np.ndarray  # int (t,), positions in the pack
+    documents: np.ndarray  # int32 (t,), positions in the block
+    queries: np.ndarray  # uint16 (t,), positions in the pack
     least: np.ndarray  # float32 (t,), what the exact score is at least
     most: np.ndarray  # float32 (t,), what it is at most; infinite at the top of a kernel's range
 
@@ -153,46 +154,35 @@ def _encoded(
     return Queries(list(packs), np.concatenate(lengths), np.concatenate(errors))
 
 
-def nonzero(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows and columns of what is not zero, in row order, and its bits; (n, m) of 1 or 2 bytes a value in main
-    memory, m a multiple of 8.
+class Room:
+    """Memory for as many pairs as a product can have, which is used again: what is written is copied."""
 
-    Few values are not zero, so words of 8 bytes are looked at first, and eight of these at a time.
-    """
+    def __init__(self) -> None:
+        self._columns: list[np.ndarray] = []
+
+    def filled(self, values: np.ndarray, fill: Callable[..., int], *given: Any) -> Pairs:
+        """The pairs that a compiled loop finds in values."""
+        if not self._columns or len(self._columns[0]) < values.size:
+            types = (np.int32, np.uint16, np.float32, np.float32)
+            self._columns = [np.empty(values.size, dtype=dtype) for dtype in types]
+        count = fill(values, *given, *self._columns)
+        return Pairs(*(column[:count].copy() for column in self._columns))
+
+
+def _words(values: np.ndarray) -> np.ndarray:
+    """Eight bytes of values at a time. A row of them is a multiple of that."""
+    return values.view(np.int64)
+
+
+def _over(scores: Any, floor: np.ndarray, error: np.ndarray) -> Pairs:
+    """What `of_float32` finds, on a GPU."""
     import torch
 
-    power = 3 if matrix.element_size() == 1 else 2  # shifts take a third of the time of divisions
-    bits = matrix.reshape(-1).view(torch.uint8 if power == 3 else torch.int16)
-    words = bits.view(torch.int64).numpy()  # numpy compares twice as fast as torch
-    full = _set(np.not_equal(words, 0))
-    values = words.take(full).view(np.uint8 if power == 3 else np.int16)
-    inside = np.flatnonzero(np.not_equal(values, 0))
-    flat = (full.take(inside >> power) << power) + (inside & (1 << power) - 1)
-    row = flat // matrix.shape[1]
-    return row, flat - row * matrix.shape[1], values.take(inside)
-
-
-def _set(flags: np.ndarray) -> np.ndarray:
-    """Positions of what is true in flags, bool (n,), few of which are: eight at a time, as numpy takes long over each of few."""
-    whole = len(flags) // 8 * 8
-    eights = flags[:whole].view(np.int64)
-    some = np.flatnonzero(np.not_equal(eights, 0))
-    inside = np.flatnonzero(eights.take(some).view(bool))
-    found = (some.take(inside >> 3) << 3) + (inside & 7)
-    return found if whole == len(flags) else np.concatenate([found, whole + np.flatnonzero(flags[whole:])])
-
-
-def _over(scores: Any, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows and columns of the scores, a tensor (n, m), above the floor of their column (m,), in row order, and these float32."""
-    import torch
-
-    if scores.is_cpu:  # numpy compares three times as fast
-        row, column, _ = nonzero(torch.from_numpy(np.greater(scores.numpy(), floor)).view(torch.uint8))
-        return row, column, scores.numpy()[row, column]
     places = torch.nonzero(scores > torch.from_numpy(floor).to(scores.device))
-    values = scores[places[:, 0], places[:, 1]].float()
-    row, column = places.cpu().numpy().T
-    return row, column, values.cpu().numpy()
+    rough = scores[places[:, 0], places[:, 1]].float().cpu().numpy()
+    row, query = places.cpu().numpy().T
+    off = error[query] + np.abs(rough) * np.float32(2.0**-21)
+    return Pairs(row.astype(np.int32), query.astype(np.uint16), rough - off, rough + off)
 
 
 @dataclass(frozen=True)
@@ -205,18 +195,18 @@ class Int8:
 
     name: str = "int8"
     device: str = "cpu"
+    room: Room = field(default_factory=Room, compare=False, repr=False)
 
     def documents(self, values: np.ndarray, known: Documents | None = None) -> Documents:
         import torch
 
+        from stages.compiled.codes import to_bytes
+
         if known is not None and known.codes is not None:
             return known
-        exact = torch.from_numpy(values)
-        scale = float(np.float32(float(exact.abs().max()) / 127)) or 1.0
-        codes = (exact / scale).round_().clamp_(-127, 127)
-        length = _longest(exact)
-        error = _longest(torch.sub(exact, codes, alpha=scale)) + length * 2.0**-23  # the rounding of that difference
-        return Documents(codes.add_(128).to(torch.uint8), scale, length, error)
+        codes = np.empty(values.shape, dtype=np.uint8)
+        scale, length, error = to_bytes(flat(values), codes)
+        return Documents(torch.from_numpy(codes), scale, length, error)
 
     def queries(self, values: np.ndarray) -> Queries:
         return _encoded(values, self.device, self._encode)
@@ -243,6 +233,8 @@ class Int8:
     ) -> Iterator[tuple[int, Pairs]]:
         import torch
 
+        from stages.compiled.pairs import of_bytes
+
         off = bound(documents, queries, 16)
         size = PACK[self.device]
         widest = np.maximum.reduceat(off, np.arange(0, len(off), size))
@@ -257,10 +249,9 @@ class Int8:
             excess = self._product(
                 documents, queries.packs[pack], torch.from_numpy(biases[pack]), float(step), out=None, activation="relu"
             )
-            row, query, value = nonzero(excess)
-            rough, place = value * step, query + pack * size
-            most = np.where(value == 255, np.float32(np.inf), rough + high[place])
-            yield pack, Pairs(row, query, rough + low[place], most)
+            values, part = excess.view(-1).numpy(), slice(pack * size, (pack + 1) * size)
+            found = _words(values), excess.shape[1], step, low[part], high[part]
+            yield pack, self.room.filled(values, of_bytes, *found)
 
     def _product(self, documents: Documents, pack: Pack, bias: Any, step: float, *, out: Any, activation: str) -> Any:
         import torch
@@ -278,16 +269,18 @@ class Bf16:
 
     name: str = "bf16"
     device: str = "cpu"
+    room: Room = field(default_factory=Room, compare=False, repr=False)
 
     def documents(self, values: np.ndarray, known: Documents | None = None) -> Documents:
         import torch
 
-        exact = torch.from_numpy(values)
-        codes = exact.bfloat16()
+        from stages.compiled.codes import to_bfloat16
+
         if known is not None:
-            return known._replace(codes=codes)
-        length, error = (_longest(v) for v in (exact, exact - codes.float()))
-        return Documents(codes, 1.0, length, error)  # the difference of two such close floats is exact
+            return known._replace(codes=torch.from_numpy(values).bfloat16())
+        codes = np.empty(values.shape, dtype=np.uint16)
+        length, error = to_bfloat16(flat(values), codes)
+        return Documents(torch.from_numpy(codes).view(torch.bfloat16), 1.0, length, error)
 
     def queries(self, values: np.ndarray) -> Queries:
         return _encoded(values, self.device, self._encode)
@@ -310,28 +303,23 @@ class Bf16:
     ) -> Iterator[tuple[int, Pairs]]:
         import torch
 
+        from stages.compiled.pairs import of_bfloat16
+
         off = bound(documents, queries, 2 * documents.codes.shape[1] + 16)
         floors = _down(rounded_down(limit - off))
         error = off + np.abs(floors) * 2.0**-21
         low, high = (floors - error).astype(np.float32), (floors + error).astype(np.float32)
-        biases = [torch.from_numpy(part).bfloat16() for part in _packed(-floors, self.device, -1e38)]
+        size, biases = (
+            PACK[self.device],
+            [torch.from_numpy(part).bfloat16() for part in _packed(-floors, self.device, -1e38)],
+        )
         for pack in wanted:
             excess = torch.ops.mkldnn._linear_pointwise(
                 documents.codes, queries.packs[pack].codes, biases[pack], "relu", [], ""
             )
-            row, query, bits = nonzero(excess)
-            value = (bits.astype(np.int32) << 16).view(np.float32)
-            place = query + pack * PACK[self.device]
-            # It was rounded to 8 bits of significand, which is half of what is allowed for here.
-            yield (
-                pack,
-                Pairs(
-                    row,
-                    query,
-                    value * np.float32(1 - 2.0**-8) + low[place],
-                    value * np.float32(1 + 2.0**-8) + high[place],
-                ),
-            )
+            values, part = excess.view(-1).view(torch.uint16).numpy(), slice(pack * size, (pack + 1) * size)
+            found = _words(values), excess.shape[1], low[part], high[part]
+            yield pack, self.room.filled(values, of_bfloat16, *found)
 
 
 def _down(values: np.ndarray) -> np.ndarray:
@@ -349,6 +337,7 @@ class Dense:
     dtype: str = "float32"
     device: str = "cpu"
     blas: str = "torch"  # or numpy, whose library is the faster one on some processors
+    room: Room = field(default_factory=Room, compare=False, repr=False)
     _out: list[Any] = field(
         default_factory=list, compare=False, repr=False
     )  # new memory each time costs half as much again
@@ -392,15 +381,20 @@ class Dense:
     def above(
         self, documents: Documents, queries: Queries, limit: np.ndarray, span: np.ndarray, wanted: Iterable[int]
     ) -> Iterator[tuple[int, Pairs]]:
+        from stages.compiled.pairs import of_float32
+
         # Tensor cores cut off where others round, which doubles an error, and `bound` counts two roundings a value.
         off = bound(documents, queries, 2 * documents.codes.shape[1] + 16)
         if self.dtype != "float32":  # the product is rounded when it is stored
             off = off + 2.0**-8 * queries.length * (documents.length + documents.error)
         floors = _packed(rounded_down(limit - off), self.device, 1e38)
+        errors = _packed(np.nextafter(off.astype(np.float32), np.float32(np.inf)), self.device, 0)
         for pack in wanted:
-            row, query, rough = _over(self.scores(documents, queries.packs[pack]), floors[pack])
-            error = (off[query + pack * PACK[self.device]] + np.abs(rough) * 2.0**-21).astype(np.float32)
-            yield pack, Pairs(row, query, rough - error, rough + error)
+            scores = self.scores(documents, queries.packs[pack])
+            if self.device == "cpu":
+                yield pack, self.room.filled(scores.numpy(), of_float32, floors[pack], errors[pack])
+            else:
+                yield pack, _over(scores, floors[pack], errors[pack])
 
     def _memory(self, rows: int, columns: int) -> Any:
         import torch

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ def some(count: int, dimensions: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, dimensions)).astype(np.float32)
 
 
-def test_a_pair_s_score_is_the_float64_one_to_the_bit_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_s_score_is_the_float64_one_to_the_bit_in_any_block() -> None:
     for dimensions in (1, 2, 3, 7, 8, 64, 129, 384, 1000):
         left, right = some(9, dimensions, 1), some(40, dimensions, 2)
         i, j = (index.ravel() for index in np.indices((9, 40)))
         expected = scoring.score_pairs(left, right, i, j)
-        for size in (1, 3, 17, 360):
-            monkeypatch.setattr(scoring, "_PAIRS", size)
-            assert scoring.score_pairs(left, right, i, j).tobytes() == expected.tobytes()
-        monkeypatch.setattr(scoring, "_PAIRS", 512)
+        for size in (3, 17):
+            parts = [scoring.score_pairs(left, right, i[a : a + size], j[a : a + size]) for a in range(0, len(i), size)]
+            assert np.concatenate(parts).tobytes() == expected.tobytes()
+        shuffled = np.random.default_rng(3).permutation(len(i))
+        assert scoring.score_pairs(left, right, i[shuffled], j[shuffled]).tobytes() == expected[shuffled].tobytes()
         alone = [
             scoring.score_pairs(left[a : a + 1], right[b : b + 1], np.array([0]), np.array([0]))[0]
             for a, b in zip(i, j, strict=True)
@@ -163,12 +165,36 @@ def test_no_queries_and_no_documents() -> None:
     assert search.certified_search(searcher, corpus, corpus[:0], 3, True).rows.shape == (5, 0)
 
 
-@pytest.mark.parametrize("distinct", [2, 5, 10**6])
-def test_the_least_of_each_row_in_stable_order(distinct: int) -> None:
-    values = np.random.default_rng(distinct).integers(0, distinct, (70, 33)).astype(np.float64)
-    values[:, 30:] = np.inf
-    for k in (1, 7, 33):
-        order, least = search._least(values, k)
-        np.testing.assert_array_equal(least, np.sort(values, axis=1)[:, :k])
-        finite = np.isfinite(least)
-        np.testing.assert_array_equal(order[finite], np.argsort(values, axis=1, kind="stable")[:, :k][finite])
+@pytest.mark.parametrize("likely", [1.0, 0.4])
+@pytest.mark.parametrize("distinct", [1, 3, 10**6])
+def test_the_best_candidates_in_the_order_of_scores_and_rows(distinct: int, likely: float) -> None:
+    random = np.random.default_rng(distinct)
+    corpus = random.standard_normal((distinct, 9))[random.integers(0, distinct, 400)].astype(np.float32)
+    queries, counts = some(60, 9, 4), random.integers(1, 200, 60)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    rows = np.concatenate([np.sort(random.choice(400, count, replace=False)) for count in counts])
+    exact = scoring.score_pairs(queries, corpus, np.repeat(np.arange(60), counts), rows)
+    for k in (1, 7, 40):
+        least = exact - random.uniform(0, 0.5, len(exact))
+        floors = np.array([np.sort(least[a:b])[-min(k, b - a)] for a, b in pairwise(offsets.tolist())])
+        found = search.Candidates(
+            offsets,
+            rows,
+            least,
+            exact + random.uniform(0, 0.5, len(exact)),
+            (least >= np.repeat(floors, counts)) | (likely == 1.0),
+            np.full(60, -np.inf),
+        )
+        settled = search._settle(found, queries, corpus, k)
+        for q, (a, b) in enumerate(pairwise(offsets.tolist())):
+            order = a + np.lexsort((rows[a:b], -exact[a:b]))[:k]
+            missing = k - len(order)
+            assert settled.rows[q].tolist() == rows[order].tolist() + [-1] * missing
+            assert settled.scores[q].tolist() == exact[order].tolist() + [-np.inf] * missing
+
+
+def test_rows_that_are_not_there_are_refused() -> None:
+    values = some(5, 3, 1)
+    for i, j, side in (([0, 5], [0, 0], "left"), ([0, 0], [0, 5], "right"), ([-1], [0], "left"), ([0], [-1], "right")):
+        with pytest.raises(IndexError, match=side):
+            scoring.score_pairs(values, values, np.array(i), np.array(j))

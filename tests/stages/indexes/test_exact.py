@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from stages.compiled.pairs import contenders, of_bfloat16, of_bytes, of_float32
 from stages.errors import ArtefactError, ResourceError
 from stages.indexes import _choose, _join, _kernels
-from stages.indexes._kernels import Bf16, Dense, Int8, Kernel, Pairs, _down, nonzero
+from stages.indexes._kernels import Bf16, Dense, Int8, Kernel, Pairs, _down
 from stages.indexes.exact import Exact
 from stages.indexes.flat import Flat
 from stages.search import certified_search
@@ -191,16 +192,58 @@ def test_a_kernel_that_is_wrong_here_is_never_used(monkeypatch: pytest.MonkeyPat
     _choose._measured.cache_clear()
 
 
-def test_positions_of_what_is_not_zero() -> None:
-    for dtype in (torch.uint8, torch.bfloat16):
-        for rows, columns in ((1, 8), (3, 16), (64, 64)):
-            matrix = torch.zeros(rows, columns, dtype=dtype)
-            matrix.view(-1)[torch.arange(0, rows * columns, 5)] = 3
-            row, column, bits = nonzero(matrix)
-            expected = np.nonzero(matrix.float().numpy())
-            np.testing.assert_array_equal(row, expected[0])
-            np.testing.assert_array_equal(column, expected[1])
-            assert set(bits.tolist()) == {3 if dtype == torch.uint8 else 0x4040}  # 3.0 begins with these bits
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.3, 1.0])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 8), (3, 16), (7, 24), (513, 64), (300, 520)])
+def test_pairs_of_products_that_are_not_zero(rows: int, columns: int, share: float) -> None:
+    random = np.random.default_rng(rows)
+    there = random.random((rows, columns)) < share
+    there[-1, -1] = True
+    codes = np.where(there, random.integers(1, 256, there.shape), 0).astype(np.uint8)
+    low, high = np.sort(random.standard_normal((2, columns)).astype(np.float32), axis=0)
+    row, column = np.nonzero(there)
+    value = codes[there].astype(np.float32)
+    words = codes.reshape(-1).view(np.int64)
+    half = np.float32(0.5)
+    found = _kernels.Room().filled(codes.reshape(-1), of_bytes, words, columns, half, low, high)
+    np.testing.assert_array_equal(found.documents, row)
+    np.testing.assert_array_equal(found.queries, column)
+    np.testing.assert_array_equal(found.least, value * half + low[column])
+    np.testing.assert_array_equal(found.most, np.where(value == 255, np.inf, value * half + high[column]))
+
+    stored = np.where(there, (codes.astype(np.float32) / 7).view(np.uint32) >> 16, 0).astype(np.uint16)
+    value = (stored[there].astype(np.uint32) << 16).view(np.float32)
+    words = stored.reshape(-1).view(np.int64)
+    found = _kernels.Room().filled(stored.reshape(-1), of_bfloat16, words, columns, low, high)
+    np.testing.assert_array_equal(found.documents, row)
+    np.testing.assert_array_equal(found.queries, column)
+    np.testing.assert_array_equal(found.least, value * np.float32(1 - 2.0**-8) + low[column])
+    np.testing.assert_array_equal(found.most, value * np.float32(1 + 2.0**-8) + high[column])
+
+    scores = np.where(there, 3.0, -3.0).astype(np.float32)
+    found = _kernels.Room().filled(scores, of_float32, low / 9, high * high)
+    np.testing.assert_array_equal(found.documents, row)
+    np.testing.assert_array_equal(found.queries, column)
+    np.testing.assert_allclose((found.least + found.most) / 2, 3.0, rtol=1e-6)
+    np.testing.assert_allclose((found.most - found.least) / 2, (high * high)[column] + 3 * 2.0**-21, atol=1e-6)
+
+
+@pytest.mark.parametrize("distinct", [2, 1000])
+def test_contenders_are_those_that_can_be_among_the_best(distinct: int) -> None:
+    random = np.random.default_rng(distinct)
+    query = random.integers(0, 12, 700).astype(np.uint16)
+    query[query == 5] = 6  # one without pairs
+    least = random.integers(0, distinct, 700).astype(np.float32)
+    most = least + random.integers(0, 3, 700).astype(np.float32)
+    rows = np.arange(700, dtype=np.int32)
+    for k in (1, 10, 64, 699):
+        offsets, *columns = contenders(rows, query, least, most, np.full(12, 0.5), k)
+        for q in range(12):
+            own = np.flatnonzero(query == q)
+            floor = np.sort(least[own])[-k] if len(own) >= k else -np.inf
+            kept = own[most[own] >= floor - 0.5]
+            found = [column[offsets[q] : offsets[q + 1]] for column in columns]
+            for values, expected in zip(found, (kept, least[kept], most[kept], least[kept] >= floor), strict=True):
+                np.testing.assert_array_equal(values, expected)
 
 
 def test_rounding_down_to_bfloat16() -> None:
