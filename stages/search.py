@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
@@ -22,6 +23,7 @@ from stages.errors import ArtefactError, YieldError
 from stages.registry import build
 from stages.scoring import GRID, error_bound, flat, longest, score_pairs
 from stages.spec import Source
+from stages.threads import one_thread_each, spread
 
 _HITS = 1 << 24  # entries of a block of hits, about 200 MB
 
@@ -55,11 +57,16 @@ class Candidates(NamedTuple):
 class Joined(Protocol):
     """A searcher that leaves the scoring to float64: what it finds is scored once, and proven complete by its bounds."""
 
-    def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Iterator[Candidates]:
+    def candidates(self, queries: np.ndarray, k: int, fetch: int, share: int = 1) -> Iterator[Candidates]:
         """For queries float32 (m, d) whose k best are sought: with `fetch` = n all documents, and the fewer the faster.
 
-        Some queries after the other, so that not the candidates of all are held at a time.
+        Some queries after the other, so that not the candidates of all are held at a time. `share` searches at a time
+        share the memory.
         """
+        ...
+
+    def threads(self, queries: int) -> int:
+        """How many searches side by side, each on one core, do best for this many queries."""
         ...
 
 
@@ -284,16 +291,24 @@ def _join(searcher: Joined, queries: np.ndarray, corpus: np.ndarray, k: int) -> 
     scores = np.full((len(queries), k), -np.inf)
     todo, fetch = np.arange(len(queries) if k else 0), k
     while len(todo):
-        unsafe = []
-        for part in np.array_split(todo, -(-len(todo) * 2 * fetch // _HITS)):
-            asked, start = queries if len(part) == len(queries) else queries[part], 0
-            for found in searcher.candidates(asked, k, fetch):
-                stop = start + len(found.limits)
-                safe = _settle(found, asked[start:stop], corpus, k)
-                rows[part[start:stop]], scores[part[start:stop]] = safe.rows, safe.scores
-                unsafe.append(part[start:stop][~safe.certain])
-                start = stop
-        todo = np.concatenate(unsafe)
+        threads = searcher.threads(len(todo))
+
+        def settle(part: np.ndarray, fetch: int = fetch, threads: int = threads) -> np.ndarray:
+            """Fills the rows and scores of some queries; returns those that are not certain."""
+            together = part[-1] - part[0] + 1 == len(part)  # which saves a copy
+            asked = queries[part[0] : part[-1] + 1] if together else queries[part]
+            start, unsafe = 0, [part[:0]]
+            for found in searcher.candidates(asked, k, fetch, share=threads):
+                of = part[start : start + len(found.limits)]
+                settled = _settle(found, asked[start : start + len(of)], corpus, k)
+                rows[of], scores[of] = settled.rows, settled.scores
+                unsafe.append(of[~settled.certain])
+                start += len(of)
+            return np.concatenate(unsafe)
+
+        parts = np.array_split(todo, min(len(todo), max(threads, -(-len(todo) * 2 * fetch // _HITS))))
+        with one_thread_each() if threads > 1 else nullcontext():
+            todo = np.concatenate(list(spread(settle, parts, threads)))
         fetch = min(len(corpus), 4 * fetch)
     return Hits(rows, scores, {"deepened": 0, "missing": 0})
 

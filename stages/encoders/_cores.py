@@ -3,44 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
 
 import torch
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-_AHEAD = 4  # frames a thread that may wait, so that memory does not grow with the texts
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Operators use one thread, so that frames can share the cores. How many threads there are then changes no bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def spread(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """What `work` gives for each item, in order. Call it within `one_thread_each`."""
-    if threads == 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(threads, "frames") as pool:
-        waiting = []
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= threads * _AHEAD:
-                yield waiting.pop(0).result()
-        for each in waiting:
-            yield each.result()
+from stages.threads import one_thread_each, spread
 
 
 def threads_for(work: Callable[[], object], most: int) -> int:

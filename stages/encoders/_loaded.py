@@ -16,10 +16,11 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import PreTrainedTokenizerBase
 
 from stages.encoders import _packed
-from stages.encoders._cores import bf16_gain, one_thread_each, spread, threads_for
+from stages.encoders._cores import bf16_gain, threads_for
 from stages.encoders._feed import Feed
 from stages.errors import ConfigError, ResourceError
 from stages.float32 import whole_float32
+from stages.threads import one_thread_each, spread
 from stages.weights import loading
 
 CPU_TOKENS, GPU_TOKENS, STATIC_TOKENS = 2_048, 65_536, 262_144

@@ -55,19 +55,26 @@ class Join:
         """See `stages.search.Parted`."""
         return Join(self.vectors[start:stop], self.kernel_name, self.device, self.memory)
 
-    def candidates(self, queries: np.ndarray, k: int, fetch: int) -> Iterator[Candidates]:
+    def threads(self, queries: int) -> int:
+        """See `stages.search.Joined`. The kernel is chosen here, while nothing else is running."""
+        import torch
+
+        return max(1, min(torch.get_num_threads(), queries // PACK["cpu"])) if self.kernel.device == "cpu" else 1
+
+    def candidates(self, queries: np.ndarray, k: int, fetch: int, share: int = 1) -> Iterator[Candidates]:
         """See `stages.search.Joined`."""
         n, pack = len(self.vectors), PACK[self.device]
         if fetch >= n:
             yield from (_everything(min(pack, len(queries) - a), n) for a in range(0, len(queries), pack))
             return
         lengths = euclidean(queries)
-        group = max(pack, self._pairs // int(4 * _OVER * fetch) // pack * pack)
+        room = self._pairs // share
+        group = max(pack, room // int(4 * _OVER * fetch) // pack * pack)
         # Scores that are closer than a step of the grid are ties, which rows break: none of them may be dropped.
         ties = np.divide(2 * GRID, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
         for a in range(0, len(queries), group):
             part, start = slice(a, a + group), a
-            for found in self._group(_Asked(queries[part], lengths[part], ties[part]), k, fetch):
+            for found in self._group(_Asked(queries[part], lengths[part], ties[part]), k, fetch, room):
                 stop = start + len(found.limits)
                 yield self._scaled(found, lengths[start:stop])
                 start = stop
@@ -86,13 +93,13 @@ class Join:
         """Found pairs that fit into half of the memory."""
         return max(self.memory * (1 << 19) // _PAIR, 1)
 
-    def _group(self, asked: _Asked, k: int, fetch: int) -> Iterator[Candidates]:
+    def _group(self, asked: _Asked, k: int, fetch: int, room: int) -> Iterator[Candidates]:
         """Candidates of the queries over their lengths, in one pass over the documents, pack by pack."""
         size, count = PACK[self.device], len(asked.lengths)
         packs = [asked.part(slice(a, a + size)) for a in range(0, count, size)]
         encoded = together([self.kernel.queries(pack.unit) for pack in packs])
         limit, span = self._limits(encoded, count, fetch)
-        most = self._pairs * min(size, count) // count
+        most = room * min(size, count) // count
         finds = [_Found(pack, limit[a : a + size], most) for pack, a in zip(packs, range(0, count, size), strict=True)]
         for start, documents in self._documents():
             wanted = [number for number, found in enumerate(finds) if not found.full]
@@ -102,7 +109,7 @@ class Join:
             if found.full:  # very many equal scores
                 half = len(found.limit) // 2
                 for part in (slice(half), slice(half, None)):
-                    yield from self._group(found.asked.part(part), k, fetch)
+                    yield from self._group(found.asked.part(part), k, fetch, room)
             else:
                 yield found.select(k)
 
@@ -159,7 +166,9 @@ class Join:
         """`size` documents, spread evenly, in bins of one width each."""
         if (size, bins) not in self._sampled:
             rows = (np.arange(size) * len(self.vectors) // size)[: size // bins * bins].reshape(bins, -1)
-            self._sampled = {(size, bins): [self.kernel.documents(self.vectors[part]) for part in rows]}
+            sampled = [self.kernel.documents(self.vectors[part]) for part in rows]
+            self._sampled = {(size, bins): sampled}
+            return sampled
         return self._sampled[size, bins]
 
 

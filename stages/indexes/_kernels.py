@@ -9,6 +9,7 @@ Both errors of rounding are measured on the vectors themselves, not modelled. Qu
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -154,11 +155,20 @@ def _encoded(
     return Queries(list(packs), np.concatenate(lengths), np.concatenate(errors))
 
 
-class Room:
-    """Memory for as many pairs as a product can have, which is used again: what is written is copied."""
+class Room(threading.local):
+    """Memory for a product and as many pairs as it can have, of each thread, which is used again: pairs are copied."""
 
     def __init__(self) -> None:
         self._columns: list[np.ndarray] = []
+        self._scores: list[Any] = []
+
+    def scores(self, rows: int, columns: int) -> Any:
+        """A float32 tensor, as new memory each time costs half as much again as the product."""
+        import torch
+
+        if not self._scores or len(self._scores[0]) < rows * columns:
+            self._scores = [torch.empty(rows * columns)]
+        return self._scores[0][: rows * columns].view(rows, columns)
 
     def filled(self, values: np.ndarray, fill: Callable[..., int], *given: Any) -> Pairs:
         """The pairs that a compiled loop finds in values."""
@@ -338,9 +348,6 @@ class Dense:
     device: str = "cpu"
     blas: str = "torch"  # or numpy, whose library is the faster one on some processors
     room: Room = field(default_factory=Room, compare=False, repr=False)
-    _out: list[Any] = field(
-        default_factory=list, compare=False, repr=False
-    )  # new memory each time costs half as much again
 
     @property
     def name(self) -> str:
@@ -370,7 +377,7 @@ class Dense:
 
         left, right = documents.codes, pack.codes
         if self.device == "cpu":
-            out = self._memory(len(left), right.shape[1])
+            out = self.room.scores(len(left), right.shape[1])
             if self.blas == "numpy":
                 np.matmul(left.numpy(), right.numpy(), out=out.numpy())
                 return out
@@ -395,13 +402,6 @@ class Dense:
                 yield pack, self.room.filled(scores.numpy(), of_float32, floors[pack], errors[pack])
             else:
                 yield pack, _over(scores, floors[pack], errors[pack])
-
-    def _memory(self, rows: int, columns: int) -> Any:
-        import torch
-
-        if not self._out or len(self._out[0]) < rows * columns:
-            self._out[:] = [torch.empty(rows * columns)]
-        return self._out[0][: rows * columns].view(rows, columns)
 
     def _codes(self, values: np.ndarray) -> tuple[Any, Any]:
         import torch

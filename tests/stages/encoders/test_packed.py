@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.arrays import cosines
-from stages.encoders import _cores, _packed
+from stages.encoders import _packed
 from stages.encoders.sentence_transformers import SentenceTransformers
 from stages.errors import ConfigError
 from tests.models import MINILM, static, tiny
@@ -118,12 +118,6 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         loaded._threads = threads
         found.append(loaded.encode(texts, "document").tobytes())
     assert found[0] == found[1]
-
-
-def test_spread_keeps_the_order() -> None:
-    assert list(_cores.spread(lambda n: n * n, range(50), 4)) == [n * n for n in range(50)]
-    with pytest.raises(ZeroDivisionError):
-        list(_cores.spread(lambda n: 1 // n, [1, 0], 2))
 
 
 def test_each_distinct_prompt_and_text_is_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> None:
