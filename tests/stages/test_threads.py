@@ -56,9 +56,9 @@ def test_searches_side_by_side_find_the_same(kernel: str, monkeypatch: pytest.Mo
             searcher = Exact(kernel=kernel, device="cpu").build([corpus], *corpus.shape)
             candidates, asked = searcher.candidates, []
 
-            def watched(queries, k, fetch, share, candidates=candidates, asked=asked):
-                asked.append((len(queries), share))
-                return candidates(queries, k, fetch, share)
+            def watched(*given, share, candidates=candidates, asked=asked):
+                asked.append((len(given[0]), share))
+                return candidates(*given, share=share)
 
             monkeypatch.setattr(searcher, "candidates", watched)
             found.append(certified_search(searcher, queries, corpus, 20, True))
