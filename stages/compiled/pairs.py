@@ -74,6 +74,8 @@ def of_bytes(
             place = np.uint32(places[at])
             row = place // across
             query = place - row * across
+            if query >= len(low):  # beyond the queries there is padding
+                continue
             rough = np.float32(values[place]) * step
             rows[pair], queries[pair] = row, query
             least[pair] = rough + low[query]
@@ -98,6 +100,8 @@ def of_bfloat16(
             place = np.uint32(places[at])
             row = place // across
             query = place - row * across
+            if query >= len(low):
+                continue
             bits[0] = np.uint32(values[place]) << np.uint32(16)
             rows[pair], queries[pair] = row, query
             least[pair] = value[0] * np.float32(1 - 2.0**-8) + low[query]
@@ -109,7 +113,7 @@ def of_bfloat16(
 @compiled(types.int64(given(types.float32, 2), given(types.float32), given(types.float32), *_OUT))
 def of_float32(values: Any, floor: Any, error: Any, rows: Any, queries: Any, least: Any, most: Any) -> Any:
     """Pairs of values, float32 (n, columns), above the floor of their column, which are off by `error` and a fraction of 2^-21."""
-    found, columns = 0, values.shape[1]
+    found, columns = 0, min(values.shape[1], len(floor))  # beyond the queries there is padding
     for row in range(len(values)):
         for begin in range(0, columns, 16):
             end = min(begin + 16, columns)

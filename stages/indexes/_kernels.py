@@ -319,10 +319,8 @@ class Bf16:
         floors = _down(rounded_down(limit - off))
         error = off + np.abs(floors) * 2.0**-21
         low, high = (floors - error).astype(np.float32), (floors + error).astype(np.float32)
-        size, biases = (
-            PACK[self.device],
-            [torch.from_numpy(part).bfloat16() for part in _packed(-floors, self.device, -1e38)],
-        )
+        size = PACK[self.device]
+        biases = [torch.from_numpy(part).bfloat16() for part in _packed(-floors, self.device, -1e38)]
         for pack in wanted:
             excess = torch.ops.mkldnn._linear_pointwise(
                 documents.codes, queries.packs[pack].codes, biases[pack], "relu", [], ""
@@ -394,14 +392,14 @@ class Dense:
         off = bound(documents, queries, 2 * documents.codes.shape[1] + 16)
         if self.dtype != "float32":  # the product is rounded when it is stored
             off = off + 2.0**-8 * queries.length * (documents.length + documents.error)
-        floors = _packed(rounded_down(limit - off), self.device, 1e38)
-        errors = _packed(np.nextafter(off.astype(np.float32), np.float32(np.inf)), self.device, 0)
+        size, floors = PACK[self.device], rounded_down(limit - off)
+        errors = np.nextafter(off.astype(np.float32), np.float32(np.inf))
         for pack in wanted:
-            scores = self.scores(documents, queries.packs[pack])
+            scores, part = self.scores(documents, queries.packs[pack]), slice(pack * size, (pack + 1) * size)
             if self.device == "cpu":
-                yield pack, self.room.filled(scores.numpy(), of_float32, floors[pack], errors[pack])
+                yield pack, self.room.filled(scores.numpy(), of_float32, floors[part], errors[part])
             else:
-                yield pack, _over(scores, floors[pack], errors[pack])
+                yield pack, _over(scores[:, : len(floors[part])], floors[part], errors[part])
 
     def _codes(self, values: np.ndarray) -> tuple[Any, Any]:
         import torch

@@ -226,6 +226,16 @@ def test_pairs_of_products_that_are_not_zero(rows: int, columns: int, share: flo
     np.testing.assert_allclose((found.least + found.most) / 2, 3.0, rtol=1e-6)
     np.testing.assert_allclose((found.most - found.least) / 2, (high * high)[column] + 3 * 2.0**-21, atol=1e-6)
 
+    real = columns - 3  # the others are padding
+    for values, fill, given in (
+        (codes.reshape(-1), of_bytes, (codes.reshape(-1).view(np.int64), columns, half)),
+        (stored.reshape(-1), of_bfloat16, (words, columns)),
+        (scores, of_float32, ()),
+    ):
+        found = _kernels.Room().filled(values, fill, *given, (low / 9)[:real], (high * high)[:real])
+        np.testing.assert_array_equal(found.documents, row[column < real])
+        np.testing.assert_array_equal(found.queries, column[column < real])
+
 
 @pytest.mark.parametrize("distinct", [2, 1000])
 def test_contenders_are_those_that_can_be_among_the_best(distinct: int) -> None:
