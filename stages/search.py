@@ -21,7 +21,7 @@ import numpy as np
 from stages.arrays import decoded, vector_columns
 from stages.errors import ArtefactError, YieldError
 from stages.registry import build
-from stages.scoring import GRID, error_bound, flat, longest, score_pairs
+from stages.scoring import GRID, error_bound, few, flat, longest, score_pairs
 from stages.spec import Source
 from stages.threads import one_thread_each, spread
 
@@ -287,6 +287,8 @@ def certified_search(
 
 def _join(searcher: Joined, queries: np.ndarray, corpus: np.ndarray, k: int) -> Hits:
     """The k best. How often a query is asked for again hangs on the processor, so it is not counted."""
+    if few(len(queries) * len(corpus), corpus.shape[1]):
+        return _all(queries, corpus, k)
     rows = np.full((len(queries), k), -1, dtype=np.int32)
     scores = np.full((len(queries), k), -np.inf)
     todo, fetch = np.arange(len(queries) if k else 0), k
@@ -311,6 +313,15 @@ def _join(searcher: Joined, queries: np.ndarray, corpus: np.ndarray, k: int) -> 
             todo = np.concatenate(list(spread(settle, parts, threads)))
         fetch = min(len(corpus), 4 * fetch)
     return Hits(rows, scores, {"deepened": 0, "missing": 0})
+
+
+def _all(queries: np.ndarray, corpus: np.ndarray, k: int) -> Hits:
+    """The k best of few documents, by scoring each."""
+    i, j = (index.ravel() for index in np.indices((len(queries), len(corpus)), dtype=np.int32))
+    negated = -score_pairs(queries, corpus, i, j).reshape(len(queries), len(corpus))
+    rows = np.argsort(negated, axis=1, kind="stable")[:, :k]
+    scores = -np.take_along_axis(negated, rows, axis=1) + 0.0
+    return Hits(rows.astype(np.int32), scores, {"deepened": 0, "missing": 0})
 
 
 class _Settled(NamedTuple):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages import scoring
 from stages.indexes import _choose, _join, _kernels
 from stages.indexes.exact import Exact
 from stages.scoring import score_pairs
@@ -58,6 +59,7 @@ def reference(queries: np.ndarray, corpus: np.ndarray, k: int) -> tuple[np.ndarr
     d=st.sampled_from(DIMENSIONS),
     k=st.integers(1, 60),
     blocks=st.sampled_from([(3, 50), (8, 64), (2048, 1024)]),
+    few=st.sampled_from([0, 0, 1 << 26]),
 )
 def test_the_join_is_the_float64_search(
     *,
@@ -70,6 +72,7 @@ def test_the_join_is_the_float64_search(
     d: int,
     k: int,
     blocks: tuple[int, int],
+    few: int,
 ) -> None:
     random = np.random.default_rng(seed)
     corpus, queries = corpus_of(kind, random, n, d), corpus_of(queries_kind, random, m, d)
@@ -78,6 +81,7 @@ def test_the_join_is_the_float64_search(
     with (
         patch.dict(_kernels.PACK, cpu=blocks[0]),
         patch.object(_join, "_DOCUMENTS", {"cpu": blocks[1]}),
+        patch.object(scoring, "_FEW", few),
     ):
         searcher = Exact(kernel=kernel, device="cpu").build(pieces, n, d)
         parts = np.array_split(queries, random.integers(1, m + 1))

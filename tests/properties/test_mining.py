@@ -13,6 +13,8 @@ from stages.mine import MineConfig
 from tests.stages.test_mine import check, inputs_for
 from tests.support import Result, run
 
+pytestmark = pytest.mark.usefixtures("nothing_is_few")
+
 
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int, int]]]:

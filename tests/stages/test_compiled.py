@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages import compiled
+from stages import compiled, scoring
 from stages.compiled.codes import to_bfloat16, to_bytes
 from stages.scoring import flat, score_pairs
 
@@ -26,15 +26,19 @@ def summed(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.rint(sums[0] * 2.0**40) * 2.0**-40)
 
 
+@pytest.mark.parametrize("few", [0, 1 << 26], ids=["compiled", "numpy"])
 @pytest.mark.parametrize("d", DIMENSIONS)
-def test_scores_are_summed_in_one_order_on_every_processor(d: int) -> None:
+def test_scores_are_summed_in_one_order_on_every_processor(d: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_FEW", few)
     random = np.random.default_rng(d)
     left, right = (random.standard_normal((20, d)).astype(np.float32) for _ in range(2))
     every = np.arange(20)
     assert score_pairs(left, right, every, every).tolist() == [summed(a, b) for a, b in zip(left, right, strict=True)]
 
 
-def test_vectors_in_any_memory_are_scored() -> None:
+@pytest.mark.parametrize("few", [0, 1 << 26], ids=["compiled", "numpy"])
+def test_vectors_in_any_memory_are_scored(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_FEW", few)
     wide = np.random.default_rng(0).standard_normal((30, 24)).astype(np.float32)
     i = np.arange(30)
     expected = score_pairs(wide[:, ::2].copy(), wide[:, 1::2].copy(), i, i)

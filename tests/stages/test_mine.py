@@ -13,6 +13,9 @@ from tests.models import corpus, qrels, queries, vectors
 from tests.reference import brute_force
 from tests.support import Result, run
 
+pytestmark = pytest.mark.usefixtures("nothing_is_few")
+
+
 Triples = list[tuple[int, int, int]]
 
 

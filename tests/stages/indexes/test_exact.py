@@ -14,6 +14,9 @@ from stages.indexes.exact import Exact
 from stages.indexes.flat import Flat
 from stages.search import certified_search
 
+pytestmark = pytest.mark.usefixtures("nothing_is_few")
+
+
 KERNELS = [
     name for name in ("int8", "bf16", "fp32") if any(_choose.passes(k, 24) for k in _choose._kernels(name, "cpu"))
 ]
