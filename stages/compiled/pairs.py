@@ -112,24 +112,35 @@ def of_bfloat16(
 
 @compiled(types.int64(given(types.float32, 2), given(types.float32), given(types.float32), *_OUT))
 def of_float32(values: Any, floor: Any, error: Any, rows: Any, queries: Any, least: Any, most: Any) -> Any:
-    """Pairs of values, float32 (n, columns), above the floor of their column, which are off by `error` and a fraction of 2^-21."""
-    found, columns = 0, min(values.shape[1], len(floor))  # beyond the queries there is padding
-    for row in range(len(values)):
-        for begin in range(0, columns, 16):
-            end = min(begin + 16, columns)
-            any_ = False
-            for query in range(begin, end):
-                any_ |= values[row, query] > floor[query]
-            if not any_:
-                continue
-            for query in range(begin, end):
-                rough = values[row, query]
-                if rough > floor[query]:
-                    off = error[query] + abs(rough) * np.float32(2.0**-21)
-                    rows[found], queries[found] = row, query
-                    least[found], most[found] = rough - off, rough + off
-                    found += 1
-    return found
+    """Pairs of values, float32 (n, columns), above the floor of their column, which are off by `error` and a fraction of 2^-21.
+
+    Some rows are compared at a time, to flags of a byte, which are then looked at as bytes are.
+    """
+    columns, pair = min(values.shape[1], len(floor)), 0  # beyond the queries there is padding
+    wide = (columns + 7) // 8 * 8
+    together = max(1, 64 * _CHUNKS // wide)
+    all_flags = np.zeros(together * wide, np.uint8)
+    chunks, full = np.empty(_CHUNKS, np.int32), np.empty(8 * _CHUNKS, np.int32)
+    places, across = np.empty(64 * _CHUNKS, np.int32), np.uint32(wide)
+    for start in range(0, len(values), together):
+        count = min(together, len(values) - start)
+        for of in range(count):
+            line, begin = values[start + of], of * wide
+            for column in range(columns):
+                all_flags[begin + column] = line[column] > floor[column]
+        flags = all_flags[: count * wide]
+        words = flags.view(np.int64)
+        for first in range(0, (len(words) + 7) // 8, _CHUNKS):
+            for at in range(_nonzero(flags, words, first, chunks, full, places)):
+                place = np.uint32(places[at])
+                row = place // across
+                query = place - row * across
+                rough = values[start + row, query]
+                off = error[query] + abs(rough) * np.float32(2.0**-21)
+                rows[pair], queries[pair] = start + row, query
+                least[pair], most[pair] = rough - off, rough + off
+                pair += 1
+    return pair
 
 
 @njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]

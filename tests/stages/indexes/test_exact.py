@@ -196,7 +196,7 @@ def test_a_kernel_that_is_wrong_here_is_never_used(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("share", [0.0, 0.002, 0.3, 1.0])
-@pytest.mark.parametrize(("rows", "columns"), [(1, 8), (3, 16), (7, 24), (513, 64), (300, 520)])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 8), (3, 16), (7, 24), (513, 64), (300, 520), (2, 20_000)])
 def test_pairs_of_products_that_are_not_zero(rows: int, columns: int, share: float) -> None:
     random = np.random.default_rng(rows)
     there = random.random((rows, columns)) < share
