@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from stages.errors import InputError
 from stages.records import Fault, shown
 
+NAME, WHOLE = 255, 4_000  # bytes of a name, and of it with its folders, that file systems take
 LINE_BYTES = 64 << 20  # a longer line is not a row but another kind of file
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"

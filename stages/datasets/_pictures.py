@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from stages.datasets._helpers import NAME, WHOLE
 from stages.imaging import SUFFIXES
 from stages.records import SPLIT_NAMES, Picture, Wrong, shown
 
 CAPTIONS = ("caption", "captions", "text", "texts", "description", "title", "name", "sentence", "sentences", "alt")
 LABELS = ("label", "class", "category")
 GROUPS = ("group",)
-_NAME, _WHOLE = 255, 4_000  # bytes that file systems take
 
 
 def is_picture(name: str) -> bool:
@@ -43,8 +43,8 @@ def inside(folder: Path, name: Any) -> Path | Wrong:
         longest = max((len(part.encode()) for part in parts), default=0)
     except UnicodeEncodeError:
         return Wrong(f"'{shown(name)}' holds a lone surrogate", "write the character that it was half of")
-    if longest > _NAME or len(name.encode()) > _WHOLE:
-        what = f"'{shown(name)}' is longer than a name of a file can be: {_NAME} bytes, with its folders {_WHOLE:,}"
+    if longest > NAME or len(name.encode()) > WHOLE:
+        what = f"'{shown(name)}' is longer than a name of a file can be: {NAME} bytes, with its folders {WHOLE:,}"
         return Wrong(what, "give the file a shorter name")
     return folder / name
 

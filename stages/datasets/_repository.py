@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from stages.datasets._examples import split_in
-from stages.datasets._helpers import File
+from stages.datasets._helpers import NAME, WHOLE, File
 from stages.datasets._tables import ALL_FORMATS, SIDECARS, kind_of
 from stages.errors import ConfigError, InputError, ResourceError, suggestion
 from stages.records import shown
@@ -93,6 +93,7 @@ def _inside(name: str) -> bool:
     """Whether a relative path stays below its folder, and can be one."""
     path = PurePath(name)
     possible = "\0" not in name and not any(0xD800 <= ord(c) <= 0xDFFF for c in name)
+    possible = possible and len(name.encode()) <= WHOLE and all(len(part.encode()) <= NAME for part in path.parts)
     return bool(name.strip()) and possible and not path.is_absolute() and ".." not in path.parts
 
 
@@ -128,14 +129,14 @@ def _listed(folder: Path, config: Mapping[str, Any]) -> Splits:
             p for pattern in paths for p in _matching(folder, f"{config.get('data_dir', '')}/{pattern}".lstrip("/"))
         }
         if not matched:
-            raise InputError("the card names files that are not there", where=str(folder / "README.md"), got=", ".join(map(str, paths)),
+            raise InputError("the card names files that are not there", where=str(folder / "README.md"), got=shown(", ".join(map(str, paths))),
                              try_="fetch the whole data set, or mend the card")  # fmt: skip
         found.setdefault(str(part["split"]), []).extend(_file(folder, p) for p in sorted(matched))
     return found
 
 
 def _matching(folder: Path, pattern: str) -> Iterator[Path]:
-    if ".." in PurePath(pattern).parts:
+    if not _inside(pattern):
         return
     if (folder / pattern).is_file():
         yield folder / pattern

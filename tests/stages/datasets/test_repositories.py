@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 from collections.abc import Iterator
@@ -133,6 +134,18 @@ def test_mteb_card_that_names_what_is_not_there(tmp_path: Path) -> None:
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
     with pytest.raises(InputError, match="not YAML"):
         ingested("mteb", folder, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "*" + "[" * 3000, "ß" * 128, "d/" * 2500 + "f", "\\0"])
+def test_a_name_that_no_file_can_have_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card/README.md").write_text(f'---\nconfigs:\n- config_name: default\n  data_files: "{name}"\n---\n')
+    with pytest.raises(InputError, match="the card names files that are not there"):
+        ingested("huggingface", tmp_path / "card", tmp_path)
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved/state.json").write_text(json.dumps({"_data_files": [{"filename": name.replace("\\0", "\0")}]}))
+    with pytest.raises(InputError, match="does not list the data files"):
+        ingested("huggingface", tmp_path / "saved", tmp_path)
 
 
 ROWS = {"query": ["bread", "soup"], "positive": ["wheat", "stock"], "negative": ["stone", "mud"]}
