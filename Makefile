@@ -14,7 +14,7 @@ export HARDROCK_ENGINE := $(ENGINE)
 STAGES := ingest embed index mine teach judge deepen estimate sample export train evaluate guard report
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup $(STAGES) round compare status plan verify test test-faults fuzz test-exports test-backends lint bench bench-mining bench-train bench-ingest bench-embed bench-scale bench-storage sql clean test-ray
+.PHONY: all help setup $(STAGES) round compare status plan verify test test-long test-faults fuzz test-exports test-backends lint bench bench-mining bench-train bench-ingest bench-embed bench-scale bench-storage sql clean test-ray
 
 all: setup ## everything: from raw text to a trained, measured retriever
 	@$(HARDROCK) run
@@ -72,6 +72,9 @@ sql: setup ## a DuckDB prompt over the workspace
 
 test: setup ## all tests, in JOBS=2 processes
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
+
+test-long: setup ## further kinds of trainings and runs that are killed or shared, some minutes
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile -m long
 
 test-faults: setup ## thousands of kills, damages and refusals of the disk; SEED=2 PART=1/8 FAULTS=tests/faults/second.toml
 	@FAULTS_SEED=$(SEED) FAULTS_PART=$(PART) FAULTS_CONFIGURATION=$(FAULTS) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m faults -o faulthandler_timeout=0 -s tests/faults

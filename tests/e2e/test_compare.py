@@ -259,6 +259,7 @@ def weights(workspace: Path, name: str) -> list[dict]:
     return [manifest(workspace / "compare" / name, "round-00/train")["files"]["checkpoint"]]
 
 
+@pytest.mark.long
 def test_a_killed_one_goes_on_and_ends_the_same(project, tmp_path):
     arguments = ("--seeds", "2", "--steps", "20", "--json", "--arms", "in_batch", "naive")
     for folder in ("whole", "killed"):

@@ -253,7 +253,7 @@ def test_a_teacher_scores_once_and_judge_takes_its_word(project, tmp_path):
     assert content(workspace) == warm
 
 
-@pytest.mark.parametrize("stage", ["embed", "mine", "train"])
+@pytest.mark.parametrize("stage", ["embed", pytest.param("mine", marks=pytest.mark.long), "train"])
 def test_killed_in_the_middle_it_goes_on_and_ends_the_same(project, tmp_path, stage):
     workspace = tmp_path / "ws"
     process = subprocess.Popen(

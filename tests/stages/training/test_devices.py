@@ -55,8 +55,14 @@ def weights(result: support.Result) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"cached": True, "accumulate": 2, "lora": {"rank": 4}}],
-    ids=["plain", "cached and accumulated adapters"],
+    [
+        pytest.param({}, id="plain"),
+        pytest.param(
+            {"cached": True, "accumulate": 2, "lora": {"rank": 4}},
+            id="cached and accumulated adapters",
+            marks=pytest.mark.long,
+        ),
+    ],
 )
 def test_two_processes_train_the_model_of_one(encoder: Encoder, tmp_path: Path, changes: dict[str, Any]):
     sources = real(20)  # batches of 8, 8 and 4
@@ -128,7 +134,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_killed_processes_go_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     dropping = Encoder(str(folder_of("cognition", "model")))
     whole = support.run(train, config_of(dropping, devices=2), real(20), tmp_path / "whole")

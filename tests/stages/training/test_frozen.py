@@ -91,7 +91,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(pictures: Any, tmp_path: Pa
     assert contents(result.files["checkpoint"]) == contents(whole.files["checkpoint"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_that_make_batches_change_no_byte(pictures: Any, tmp_path: Path):
     one, more = (
         support.run(train, clip(**BOTH, workers=workers), captioned(pictures), tmp_path / str(workers))

@@ -114,7 +114,12 @@ def adapted(encoder: Encoder, option: str) -> train.TrainConfig:
     return small(encoder, **fields)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+IN_SHORT = ("rotation", "early stopping", "all at once")  # which between them have most of the others
+
+
+@pytest.mark.parametrize(
+    "option", [pytest.param(o, marks=[] if o in IN_SHORT else [pytest.mark.long]) for o in OPTIONS]
+)
 def test_a_killed_run_goes_on_to_the_same_bytes(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ):
