@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from stages.datasets._helpers import File
 from stages.datasets._pictures import is_picture
-from stages.errors import InputError
+from stages.errors import HardrockError, InputError
 from stages.records import Fault, shown
 
 MEMBER_BYTES = 64 << 20
@@ -58,7 +58,9 @@ def samples(file: File) -> Iterator[tuple[str, Members, list[tuple[str, str]]]]:
                     faults.append((f"the member '{shown(path.name)}' comes twice", "give each sample its own key"))
                 content = tar.extractfile(member)
                 members[suffix.lower()] = content.read() if content else b""
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except HardrockError:
+        raise
+    except Exception as error:  # of every kind, as Python's reader of streams is not made for damaged ones
         raise InputError(
             "the tar is cut off or damaged", where=f"{file.path}, after the sample {key!r}", got=shown(str(error)),
             try_="fetch it again; tar -tf shows whether it is whole",

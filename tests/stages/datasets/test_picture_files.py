@@ -98,6 +98,11 @@ def test_a_tar_that_breaks_off_or_is_a_bomb_is_refused(tmp_path: Path) -> None:
     (tmp_path / "two.tar").write_bytes(b"this is no tar")
     with pytest.raises(InputError, match="cut off or damaged"):
         read(tmp_path, name="webdataset", path=str(tmp_path / "two.tar"))
+    whole = tar(tmp_path / "three.tar.gz", SAMPLES).read_bytes()
+    for cut in range(40):
+        (tmp_path / "four.tar.gz").write_bytes(whole[:3] + b"\x1f" + whole[4:cut])  # a head with all its parts
+        with pytest.raises(InputError, match="cut off or damaged|no row is left"):
+            read(tmp_path, name="webdataset", path=str(tmp_path / "four.tar.gz"))
     huge = tarfile.TarInfo("9.png")
     huge.size = MEMBER_BYTES * 5
     with gzip.open(tmp_path / "bomb.tar.gz", "wb", compresslevel=1) as file:
