@@ -149,9 +149,9 @@ class Captioned(Member):
                 yield Document(item.file, item.line, item.label, text, label=item.label)
 
     def _of_views(self) -> Iterator[Judgement]:
-        members: dict[Any, list[Any]] = {}
+        members: dict[str, list[Any]] = {}
         for item in self._sound():
-            if item.group is not None:
+            if isinstance(item.group, str):  # ingest refuses any other
                 members.setdefault(item.group, []).append(item.id)
         ids: set[Any] = set()
         for item in self._sound():
@@ -160,7 +160,7 @@ class Captioned(Member):
             split = self._split(item)
             if split == "train":
                 yield Judgement(item.file, item.line, item.id, item.id, 1, split)
-            if split != "train" or self.group_positives:
+            if isinstance(item.group, str) and (split != "train" or self.group_positives):
                 for other in members.get(item.group, ()):
                     if other != item.id:
                         yield Judgement(item.file, item.line, item.id, other, 1, split)

@@ -163,7 +163,7 @@ def _columns(chance: Random, data: bytes) -> bytes:
             with pa.ipc.new_stream(sink, table.schema) as writer:
                 writer.write_table(table)
         return sink.getvalue()
-    except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError, OSError):
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError, OSError, SystemError):
         return _flip(chance, data)
 
 

@@ -101,7 +101,7 @@ def test_a_tar_that_breaks_off_or_is_a_bomb_is_refused(tmp_path: Path) -> None:
     whole = tar(tmp_path / "three.tar.gz", SAMPLES).read_bytes()
     for cut in range(40):
         (tmp_path / "four.tar.gz").write_bytes(whole[:3] + b"\x1f" + whole[4:cut])  # a head with all its parts
-        with pytest.raises(InputError, match="cut off or damaged|no row is left"):
+        with pytest.raises(InputError, match=r"cut off or damaged|no row is left"):
             read(tmp_path, name="webdataset", path=str(tmp_path / "four.tar.gz"))
     huge = tarfile.TarInfo("9.png")
     huge.size = MEMBER_BYTES * 5
@@ -112,6 +112,19 @@ def test_a_tar_that_breaks_off_or_is_a_bomb_is_refused(tmp_path: Path) -> None:
         file.write(bytes(1024))
     with pytest.raises(InputError, match="far more than it is"):
         read(tmp_path, name="webdataset", path=str(tmp_path / "bomb.tar.gz"))
+
+
+@pytest.mark.parametrize("group", ["[1, 2]", "{}", "7"])
+def test_a_group_that_is_no_text_is_named_and_its_picture_set_aside(group: str, tmp_path: Path) -> None:
+    bad = {"0009.png": png(9), "0009.json": f'{{"group": {group}}}'.encode()}
+    path = tar(tmp_path / "one.tar", [*SAMPLES, bad])
+    given = {"name": "webdataset", "path": str(path), "direction": "views", "dev": 0.0, "test": 0.0}
+    with pytest.raises(InputError, match="group"):
+        read(tmp_path / "a", **given)
+    result = read(tmp_path / "b", "quarantine", **given)
+    whole = read(tmp_path / "c", **{**given, "path": str(tar(tmp_path / "two.tar", SAMPLES))})
+    assert result["corpus"]["doc_id"].to_pylist() == whole["corpus"]["doc_id"].to_pylist()
+    assert result["qrels"].num_rows == whole["qrels"].num_rows
 
 
 def test_no_member_is_written_anywhere(tmp_path: Path) -> None:
