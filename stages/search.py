@@ -289,6 +289,7 @@ def _join(searcher: Joined, queries: np.ndarray, corpus: np.ndarray, k: int) -> 
     """The k best. How often a query is asked for again hangs on the processor, so it is not counted."""
     if few(len(queries) * len(corpus), corpus.shape[1]):
         return _all(queries, corpus, k)
+    corpus = flat(corpus)  # once: it is a copy where its rows do not lie one after the other
     rows = np.full((len(queries), k), -1, dtype=np.int32)
     scores = np.full((len(queries), k), -np.inf)
     todo, fetch = np.arange(len(queries) if k else 0), k
@@ -338,7 +339,7 @@ def _settle(found: Candidates, queries: np.ndarray, corpus: np.ndarray, k: int) 
     scores = np.full((len(queries), k), -np.inf)
     worst = np.empty(1)
     wrong = best(
-        flat(queries), flat(corpus), found.offsets, found.rows, found.least, found.most, found.likely, GRID,
+        flat(queries), corpus, found.offsets, found.rows, found.least, found.most, found.likely, GRID,
         rows, scores, worst,
     )  # fmt: skip
     if wrong >= 0:

@@ -47,13 +47,11 @@ def _nonzero(values: Any, words: Any, first: Any, chunks: Any, full: Any, places
 
 @compiled(
     types.int64(
-        given(types.uint8), given(types.int64), types.int64, types.float32, given(types.float32),
-        given(types.float32), *_OUT,
+        given(types.uint8), types.int64, types.float32, given(types.float32), given(types.float32), *_OUT,
     )
 )  # fmt: skip
 def of_bytes(
     values: Any,
-    words: Any,
     columns: Any,
     step: Any,
     low: Any,
@@ -65,10 +63,11 @@ def of_bytes(
 ) -> Any:
     """Pairs of values, uint8 (n · columns,), that are not 0: a value times `step` is above `low` and below `high` of its column.
 
-    255 is the top of the range. `words` are the same values, int64. Returns how many pairs there are.
+    255 is the top of the range. Returns how many pairs there are.
     """
     chunks, full = np.empty(_CHUNKS, np.int32), np.empty(8 * _CHUNKS, np.int32)
     places, across, pair = np.empty(64 * _CHUNKS, np.int32), np.uint32(columns), 0
+    words = values.view(np.int64)
     for first in range(0, (len(words) + 7) // 8, _CHUNKS):
         for at in range(_nonzero(values, words, first, chunks, full, places)):
             place = np.uint32(places[at])
@@ -84,15 +83,12 @@ def of_bytes(
     return pair
 
 
-@compiled(
-    types.int64(given(types.uint16), given(types.int64), types.int64, given(types.float32), given(types.float32), *_OUT)
-)
-def of_bfloat16(
-    values: Any, words: Any, columns: Any, low: Any, high: Any, rows: Any, queries: Any, least: Any, most: Any
-) -> Any:
+@compiled(types.int64(given(types.uint16), types.int64, given(types.float32), given(types.float32), *_OUT))
+def of_bfloat16(values: Any, columns: Any, low: Any, high: Any, rows: Any, queries: Any, least: Any, most: Any) -> Any:
     """The same of bfloat16 values, given as uint16, which were rounded to 8 bits: half of what is allowed for here."""
     chunks, full = np.empty(_CHUNKS, np.int32), np.empty(8 * _CHUNKS, np.int32)
     places, across, pair = np.empty(32 * _CHUNKS, np.int32), np.uint32(columns), 0
+    words = values.view(np.int64)
     bits = np.empty(1, np.uint32)
     value = bits.view(np.float32)
     for first in range(0, (len(words) + 7) // 8, _CHUNKS):

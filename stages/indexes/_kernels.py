@@ -179,11 +179,6 @@ class Room(threading.local):
         return Pairs(*(column[:count].copy() for column in self._columns))
 
 
-def _words(values: np.ndarray) -> np.ndarray:
-    """Eight bytes of values at a time. A row of them is a multiple of that."""
-    return values.view(np.int64)
-
-
 def _over(scores: Any, floor: np.ndarray, error: np.ndarray) -> Pairs:
     """What `of_float32` finds, on a GPU."""
     import torch
@@ -260,7 +255,7 @@ class Int8:
                 documents, queries.packs[pack], torch.from_numpy(biases[pack]), float(step), out=None, activation="relu"
             )
             values, part = excess.view(-1).numpy(), slice(pack * size, (pack + 1) * size)
-            found = _words(values), excess.shape[1], step, low[part], high[part]
+            found = excess.shape[1], step, low[part], high[part]
             yield pack, self.room.filled(values, of_bytes, *found)
 
     def _product(self, documents: Documents, pack: Pack, bias: Any, step: float, *, out: Any, activation: str) -> Any:
@@ -326,7 +321,7 @@ class Bf16:
                 documents.codes, queries.packs[pack].codes, biases[pack], "relu", [], ""
             )
             values, part = excess.view(-1).view(torch.uint16).numpy(), slice(pack * size, (pack + 1) * size)
-            found = _words(values), excess.shape[1], low[part], high[part]
+            found = excess.shape[1], low[part], high[part]
             yield pack, self.room.filled(values, of_bfloat16, *found)
 
 

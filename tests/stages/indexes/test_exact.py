@@ -205,9 +205,8 @@ def test_pairs_of_products_that_are_not_zero(rows: int, columns: int, share: flo
     low, high = np.sort(random.standard_normal((2, columns)).astype(np.float32), axis=0)
     row, column = np.nonzero(there)
     value = codes[there].astype(np.float32)
-    words = codes.reshape(-1).view(np.int64)
     half = np.float32(0.5)
-    found = _kernels.Room().filled(codes.reshape(-1), of_bytes, words, columns, half, low, high)
+    found = _kernels.Room().filled(codes.reshape(-1), of_bytes, columns, half, low, high)
     np.testing.assert_array_equal(found.documents, row)
     np.testing.assert_array_equal(found.queries, column)
     np.testing.assert_array_equal(found.least, value * half + low[column])
@@ -215,8 +214,7 @@ def test_pairs_of_products_that_are_not_zero(rows: int, columns: int, share: flo
 
     stored = np.where(there, (codes.astype(np.float32) / 7).view(np.uint32) >> 16, 0).astype(np.uint16)
     value = (stored[there].astype(np.uint32) << 16).view(np.float32)
-    words = stored.reshape(-1).view(np.int64)
-    found = _kernels.Room().filled(stored.reshape(-1), of_bfloat16, words, columns, low, high)
+    found = _kernels.Room().filled(stored.reshape(-1), of_bfloat16, columns, low, high)
     np.testing.assert_array_equal(found.documents, row)
     np.testing.assert_array_equal(found.queries, column)
     np.testing.assert_array_equal(found.least, value * np.float32(1 - 2.0**-8) + low[column])
@@ -231,8 +229,8 @@ def test_pairs_of_products_that_are_not_zero(rows: int, columns: int, share: flo
 
     real = columns - 3  # the others are padding
     for values, fill, given in (
-        (codes.reshape(-1), of_bytes, (codes.reshape(-1).view(np.int64), columns, half)),
-        (stored.reshape(-1), of_bfloat16, (words, columns)),
+        (codes.reshape(-1), of_bytes, (columns, half)),
+        (stored.reshape(-1), of_bfloat16, (columns,)),
         (scores, of_float32, ()),
     ):
         found = _kernels.Room().filled(values, fill, *given, (low / 9)[:real], (high * high)[:real])
