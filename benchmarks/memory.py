@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.freed import give_back
 from pipeline.memory import MemoryTable
 from stages.arrays import vector_table
 from stages.spec import WHOLE, Shard
@@ -58,6 +59,7 @@ class Surroundings:
 
 def run(stage: ModuleType, config: Any, inputs: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Runs a stage and returns what it made as inputs of the next one, together with those it had."""
+    give_back()  # as the pipeline does between stages
     shards = tuple(stage.SPEC.shards(config, inputs)) if stage.SPEC.shards else (WHOLE,)
     scratch = folder / "scratch" / stage.SPEC.name
     scratch.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from pipeline.config import Configuration
 from pipeline.engines import local
 from pipeline.engines.task import Done, Task, finish
 from pipeline.fingerprint import Identity, differences
+from pipeline.freed import give_back
 from pipeline.inputs import bring
 from pipeline.lock import without_workers
 from pipeline.manifest import Manifest, merge
@@ -167,6 +168,7 @@ class Runner:
         run = {**clock.stop(), "device": self.device, "shards_resumed": resumed}
         with without_workers(self.workspace.root):
             building.complete(manifest, run)
+        give_back()
         progress.LOG.info("  %s in %.1f s", _summary(manifest), clock.seconds)
         return True
 

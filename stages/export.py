@@ -85,7 +85,7 @@ def shards(config: ExportConfig, inputs: Inputs) -> tuple[Shard, ...]:
 
 SPEC = Spec(
     name="export",
-    version=4,
+    version=5,
     config=ExportConfig,
     inputs=("corpus", "queries", "pictures", "triplets"),
     facts_of=("corpus",),

@@ -16,7 +16,7 @@ from pydantic import Field
 from stages.errors import YieldError
 from stages.indexes.exact import Exact
 from stages.registry import Member, OneOf
-from stages.scoring import error_bound
+from stages.scoring import error_bound, euclidean
 from stages.search import Index, Parted, Searcher, digest, dimensions_of, gather, vector_blocks
 from stages.settings import Settings
 from stages.spec import Context, Inputs, Part, Source, Spec
@@ -26,7 +26,9 @@ APPROXIMATE_FLOOR = 0.9
 """Mean recall that an approximate index must have unless the configuration says otherwise; an exact one must have 1."""
 CHECKED = 32
 """Queries that an exact index is checked on."""
-_BLOCK = 1_024  # documents in float64 at a time: they stay in the cache
+_BLOCK = 1_024  # documents at a time: they stay in the cache
+_FLOAT32 = 1e30  # scores below it are summed in float32 without overflow
+_LEAST = 1e-17  # lengths in float32 are right from here on, to a hundredth
 _RESAMPLES = 1_000
 
 
@@ -50,7 +52,7 @@ class IndexConfig(Settings):
     recall_sample: int = Field(
         256,
         ge=1,
-        description="queries that recall is measured on; each costs one pass over the corpus vectors in float64. An exact index, "
+        description="queries that recall is measured on; all together cost one pass over the corpus vectors. An exact index, "
         f"whose searches prove what they find, is checked on {CHECKED} of them at most",
     )
     recall_depth: int = Field(
@@ -67,7 +69,7 @@ class IndexConfig(Settings):
 
 SPEC = Spec(
     name="index",
-    version=1,
+    version=2,
     config=IndexConfig,
     facts_of=("corpus_vectors",),
     inputs=("corpus_vectors", "query_vectors"),
@@ -130,7 +132,7 @@ def run(config: IndexConfig, inputs: Inputs, context: Context) -> Iterator[Part]
             "rows": rows,
             "dimensions": dimensions,
             "recall": measured,
-            "rows_sha256": digest(_Blocks(corpus)),
+            "rows_xxh3": digest(_Blocks(corpus)),
             **({"chosen": chosen} if chosen else {}),
         }
         yield Part(shard, files={"corpus.faiss": partial(kind.save, built)}, facts=facts)
@@ -171,7 +173,7 @@ def _measure(
 
 
 def recall(searcher: Searcher, queries: np.ndarray, corpus: _Blocks, depth: int) -> np.ndarray:
-    """Share of the `depth` best documents by float64 score that a search finds for each query: float64 (m,).
+    """Share of the `depth` best documents that a search finds for each query: float64 (m,).
 
     Queries are float32 (m, d).
 
@@ -179,20 +181,23 @@ def recall(searcher: Searcher, queries: np.ndarray, corpus: _Blocks, depth: int)
     so that ties and near ties at the last rank count for whichever document is found. One pass, memory of one block.
     """
     found = searcher.search(queries, depth)[1]
-    exact = queries.astype(np.float64)
     best = np.full((len(queries), depth), -np.inf)
     hits = np.full(found.shape, -np.inf)
-    longest, start, memory = 0.0, 0, np.empty((_BLOCK, queries.shape[1]))
+    asked, longest, start = float(euclidean(queries).max(initial=0.0)), 0.0, 0
     for large in corpus:
         for block in np.split(large, range(_BLOCK, len(large), _BLOCK)):
-            wide = memory[: len(block)]
-            wide[:] = block
-            scores = exact @ wide.T
+            with np.errstate(over="ignore"):
+                length = np.sqrt(np.einsum("nd,nd->n", block, block).max(initial=0.0))
+            length = max(float(length), _LEAST)  # smaller squares are 0 in float32
+            in_float32 = asked * length < _FLOAT32
+            scores = queries @ block.T if in_float32 else queries.astype(np.float64) @ block.astype(np.float64).T
+            longest = max(longest, length * 1.01 if in_float32 else float(euclidean(block).max()))
             i, j = np.nonzero((found >= start) & (found < start + len(block)))
             hits[i, j] = scores[i, found[i, j] - start]
             both = np.concatenate([best, scores], axis=1)
             best = np.partition(both, both.shape[1] - depth, axis=1)[:, -depth:]
-            longest = max(longest, float(np.sqrt(np.einsum("nd,nd->n", wide, wide).max(initial=0.0))))
             start += len(block)
-    limit = best.min(axis=1) - 2 * error_bound(queries, longest)
+    limit = best.min(axis=1) - 4 * error_bound(
+        queries, longest
+    )  # of two scores here, and of two that a search compares
     return np.asarray((hits >= limit[:, None]).mean(axis=1))

@@ -37,6 +37,8 @@ from stages.search import Corpus, Hits, check_depth, gather, open_corpus
 from stages.settings import Settings, speed
 from stages.spec import Context, Inputs, Part, Shard, Spec, cut
 
+_KEYS = 1 << 16  # candidates looked up at a time: their keys stay in the cache
+
 
 def label_of(retriever: Retriever) -> str:
     """The name of a retriever among the results: its label where it has one, else its kind."""
@@ -260,9 +262,8 @@ def _mine(
     corpus, rows = searched.corpus, plan.queries
     if searched.config.dense_alone:
         hits = _dense(searched, vectors, rows)
-        query, rank = np.nonzero(hits.rows >= 0)
-        document, score = hits.rows[query, rank], hits.scores[query, rank]
-        rank, found_by, counted = rank + 1, pa.nulls(len(query), FOUND_BY), hits.counts
+        query, rank, document, score = _listed(hits)
+        found_by, counted = pa.nulls(len(query), FOUND_BY), hits.counts
     else:
         union, order, rank, counted = _several(searched, vectors, rows, which)
         query, document = union.query[order], union.document[order]
@@ -270,7 +271,7 @@ def _mine(
         found_by = union.found_by(order, searched.config.labels)
     candidates = pa.table(
         [
-            pa.array(rows[query], pa.int32()),
+            pa.array(rows.astype(np.int32)[query]),
             pa.array(document, pa.int32()),
             pa.array(rank, pa.int32()),
             pa.array(score, pa.float64()),
@@ -280,8 +281,7 @@ def _mine(
         schema=CANDIDATES,
     )
     owner = np.repeat(np.arange(len(rows)), np.diff(plan.offsets))
-    size = len(corpus.vectors)
-    ranks = _ranks(query * size + document, rank, owner * size + plan.positives)
+    ranks = _ranks(query, document, rank, owner, plan.positives)
     scored = pa.table(
         [
             pa.array(rows[owner], pa.int32()),
@@ -311,6 +311,8 @@ def _dense(searched: _Searched, vectors: np.ndarray, rows: np.ndarray) -> Hits:
         blocks = [
             corpus.search(vectors[start : start + size], searched.depth) for start in range(0, len(vectors), size)
         ]
+        if len(blocks) == 1:
+            return blocks[0]
         counts = {name: sum(block.counts[name] for block in blocks) for name in ("deepened", "missing")}
         return Hits(np.concatenate([b.rows for b in blocks]), np.concatenate([b.scores for b in blocks]), counts)
 
@@ -338,10 +340,28 @@ def _several(
     return union, order, rank, counts
 
 
-def _ranks(keys: np.ndarray, rank: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The rank from 1 of each pair `wanted` (p,), ascending, among the candidates with `keys` (n,), 0 where it is none: int64 (p,)."""
-    place = Lookup(wanted, np.arange(len(wanted), dtype=np.float64))(keys)
-    found = np.flatnonzero(~np.isnan(place))
-    ranks = np.zeros(len(wanted), dtype=np.int64)
-    ranks[place[found].astype(np.int64)] = rank[found]
+def _listed(hits: Hits) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Query int32, rank from 1 int32, row and score of each hit, query by query: (n,) each."""
+    found = hits.rows >= 0  # what is missing comes last
+    counts = found.sum(axis=1)
+    query = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    first = (np.cumsum(counts) - counts).astype(np.int32)
+    rank = np.arange(1, len(query) + 1, dtype=np.int32) - first[query]
+    if len(query) == found.size:
+        return query, rank, hits.rows.ravel(), hits.scores.ravel()
+    return query, rank, hits.rows[found], hits.scores[found]
+
+
+def _ranks(
+    query: np.ndarray, document: np.ndarray, rank: np.ndarray, owner: np.ndarray, positives: np.ndarray
+) -> np.ndarray:
+    """The rank among the candidates (n,) of each pair of owner and positive (p,), ascending; 0 where it is none: int64 (p,)."""
+    size = int(max(document.max(initial=0), positives.max(initial=0))) + 1
+    places = Lookup(owner * size + positives, np.arange(len(owner), dtype=np.float64))
+    ranks = np.zeros(len(owner), dtype=np.int64)
+    for start in range(0, len(query), _KEYS):
+        part = slice(start, start + _KEYS)
+        place = places(query[part].astype(np.int64) * size + document[part])
+        found = np.flatnonzero(~np.isnan(place))
+        ranks[place[found].astype(np.int64)] = rank[part][found]
     return ranks

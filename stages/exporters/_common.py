@@ -248,19 +248,24 @@ def bounds(table: pa.Table, keys: Sequence[str]) -> np.ndarray:
 
 
 class RowGroups:
-    """One Parquet file, written in row groups of bounded rows and bytes. Equal rows give equal bytes."""
+    """One Parquet file, written in row groups of bounded rows and bytes. Equal rows give equal bytes.
 
-    def __init__(self, path: Path, schema: pa.Schema, rows: int = ROW_GROUP_ROWS) -> None:
+    A dictionary of the values helps where whole texts repeat; of ids and numbers it is larger than they are.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, rows: int = ROW_GROUP_ROWS, dictionary: bool = True) -> None:
         self._rows = rows
         self._writer = pq.ParquetWriter(
             path,
             schema,
             compression="zstd",
+            use_dictionary=dictionary,
             write_page_index=True,
             write_page_checksum=True,
             use_content_defined_chunking=True,
         )
         self._held: list[pa.Table] = []
+        self._count = self._bytes = 0
 
     def __enter__(self) -> RowGroups:
         return self
@@ -275,18 +280,23 @@ class RowGroups:
     def write(self, table: pa.Table) -> None:
         """Adds rows of the file's schema."""
         while table.num_rows:
-            room = self._rows - sum(held.num_rows for held in self._held)
-            self._held.append(table.slice(0, room))
-            table = table.slice(room)
-            full = sum(held.num_rows for held in self._held) == self._rows
-            if full or sum(held.nbytes for held in self._held) >= ROW_GROUP_BYTES:
+            taken = table.slice(0, self._rows - self._count)
+            table = table.slice(taken.num_rows)
+            self._held.append(taken)
+            self._count, self._bytes = self._count + taken.num_rows, self._bytes + taken.nbytes
+            if self._count == self._rows or self._bytes >= ROW_GROUP_BYTES:
                 self._flush()
 
     def _flush(self) -> None:
         if self._held:
             table = pa.concat_tables(self._held).combine_chunks()  # where pages end depends on the chunks
             self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
-            self._held = []
+            self._held, self._count, self._bytes = [], 0, 0
+
+
+def id_rows(folder: Path, schema: pa.Schema) -> RowGroups:
+    """`ids.parquet` of a target."""
+    return RowGroups(folder / "ids.parquet", schema, dictionary=False)
 
 
 class Split:
@@ -338,7 +348,7 @@ def write_with_ids(
 ) -> tuple[int, tuple[str, ...]]:
     """Writes the data and, in the same row order, `ids.parquet`; returns the rows and the data files' names."""
     split = Split(folder, data, rows_per_file)
-    with RowGroups(folder / "ids.parquet", ids) as sidecar:
+    with id_rows(folder, ids) as sidecar:
         for texts, names in batches:
             split.write(texts)
             sidecar.write(names)

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.errors import InputError
-from stages.exporters._common import RowGroups, Texts, dumps
+from stages.exporters._common import Texts, dumps, id_rows
 from stages.exporters._pieces import OneFile
 from stages.exporters._rows import IDS, Example, examples
 from stages.spec import Source
@@ -46,7 +46,7 @@ class Lines(OneFile):
         """The objects of these triplets, and where it matters what each looks like to a loader."""
         frame, rows, seen = self.framed, 0, _Seen()
         (folder / frame.name).parent.mkdir(parents=True)
-        with (folder / frame.name).open("wb") as file, RowGroups(folder / "ids.parquet", IDS) as sidecar:
+        with (folder / frame.name).open("wb") as file, id_rows(folder, IDS) as sidecar:
             for batch in examples(triplets, texts, left_out, self.per_pair):
                 kept = []
                 for example in batch:

@@ -1,7 +1,8 @@
 """Targets whose rows may be written in pieces, by several processes, and are then joined in order.
 
 A piece is a folder with the rows of some whole queries: `data/`, `ids.parquet`, and `piece.json` with what was counted. A format
-of one file is joined byte after byte, a format of Parquet files has the files of each piece, and `ids.parquet` is written anew.
+of one file is joined byte after byte, a format of Parquet files has the files of each piece, and `ids.parquet` is written anew
+where there are several.
 What hangs on no triplet, such as a corpus, is a piece of its own.
 """
 
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from stages.errors import YieldError
-from stages.exporters._common import BATCH, RowGroups, Summary, Texts, dumps, exactly, export, write_with_ids
+from stages.exporters._common import BATCH, Summary, Texts, dumps, exactly, export, id_rows, write_with_ids
 from stages.registry import Member
 from stages.spec import Source
 
@@ -141,9 +142,10 @@ class Pieced(Member):
             if not rows:
                 return 0, ()
             files = self.joined(pieces, folder)
-            with RowGroups(folder / IDS, self.sidecar) as sidecar:
-                for table in exactly(_ids(pieces), BATCH):
-                    sidecar.write(table.cast(self.sidecar))  # Parquet has names of its own for what is in a list
+            if len(pieces) == 1:
+                link(pieces[0] / IDS, folder / IDS)
+            else:
+                _join_ids(pieces, self.sidecar, folder)
             for name in notes[-1]["files"]:
                 assert others is not None
                 link(others / name, folder / name)
@@ -260,6 +262,12 @@ def link(source: Path, target: Path) -> None:
 
 def _note(folder: Path, note: Mapping[str, Any]) -> None:
     (folder / NOTE).write_text(dumps(note) + "\n", encoding="utf-8")
+
+
+def _join_ids(pieces: Sequence[Path], schema: pa.Schema, folder: Path) -> None:
+    with id_rows(folder, schema) as sidecar:
+        for table in exactly(_ids(pieces), BATCH):
+            sidecar.write(table.cast(schema))  # Parquet has names of its own for what is in a list
 
 
 def _ids(pieces: Sequence[Path]) -> Iterator[pa.Table]:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export
+from stages.exporters._common import Row, Summary, Texts, dumps, export, id_rows
 from stages.exporters._contrastors_index import indexed, write_index
 from stages.exporters._gzip import Shards
 from stages.exporters._rows import IDS, Example, examples, scores_of
@@ -50,7 +50,7 @@ class Contrastors(Member):
         def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
             (folder / "data").mkdir()
             shards = Shards(folder / "data", self.rows_per_shard)
-            with RowGroups(folder / "ids.parquet", IDS) as sidecar:
+            with id_rows(folder, IDS) as sidecar:
                 for batch in examples(triplets, texts, left_out, per_pair=True):
                     kept = [cut for example in batch if (cut := self._cut(example, left_out))]
                     for example in kept:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from stages.exporters._card import card, keys
-from stages.exporters._common import Row, RowGroups, Split, Summary, Texts, export
+from stages.exporters._common import Row, Split, Summary, Texts, export, id_rows
 from stages.exporters._image_feature import cell, corpus, features
 from stages.exporters._pictured import IDS, album, attributed, pairs, picture_rows, pixels_of, seen, wanted
 from stages.exporters._rows import loaded
@@ -53,7 +53,7 @@ class HfPictures(Member):
         def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
             data = Split(folder, PAIRS, self.rows_per_file, group=GROUP)
             named = Split(folder, NEGATIVES, 1_000_000, "hard_negatives/train")
-            with album(texts, picture_rows(triplets, texts)) as held, RowGroups(folder / "ids.parquet", IDS) as sidecar:
+            with album(texts, picture_rows(triplets, texts)) as held, id_rows(folder, IDS) as sidecar:
                 for batch in pairs(triplets, texts, left_out, two_pictures=True):
                     for start in range(0, len(batch), GROUP):
                         some = batch[start : start + GROUP]

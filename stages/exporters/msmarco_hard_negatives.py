@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export
+from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export, id_rows
 from stages.exporters._gzip import zipped
 from stages.exporters._rows import IDS, examples, scores_of
 from stages.registry import Member
@@ -43,7 +43,7 @@ class MsmarcoHardNegatives(Member):
             with (
                 zipped(folder / FILE) as file,
                 RowGroups(folder / SCORES, SCHEMA) as scores,
-                RowGroups(folder / "ids.parquet", IDS) as sidecar,
+                id_rows(folder, IDS) as sidecar,
             ):
                 for batch in examples(triplets, texts, left_out):
                     for example in batch:

@@ -20,7 +20,7 @@ from pydantic import Field
 from stages.errors import InputError
 from stages.exporters import _repository as repository
 from stages.exporters._card import card
-from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export
+from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export, id_rows
 from stages.exporters._rows import loaded
 from stages.registry import Member
 from stages.spec import Source
@@ -50,7 +50,7 @@ class MtebBeir(Member):
             (folder / "qrels").mkdir()
             left_out["negatives_not_in_this_format"] += triplets.rows
             rows, found = 0, repository.splits(texts.more["qrels"])
-            with RowGroups(folder / "ids.parquet", repository.IDS) as sidecar:
+            with id_rows(folder, repository.IDS) as sidecar:
                 for split in found:
                     names += [f"data/{split}-00000-of-00001.parquet", f"qrels/{split}.tsv"]
                     rows += _qrels(texts, split, folder, names[-2:], sidecar)

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from stages.exporters._common import Row, RowGroups, Summary, Texts, export
+from stages.exporters._common import Row, Summary, Texts, export, id_rows
 from stages.exporters._pictured import IDS, Pair, as_file, attributed, pairs, picture_rows, seen, wanted
 from stages.exporters._tsv import escape, shown
 from stages.pictures import images
@@ -45,7 +45,7 @@ class OpenClip(Member):
             (folder / "data").mkdir()
             names = _pictures(triplets, texts, folder, escaped)
             rows = 0
-            with (folder / FILE).open("wb") as file, RowGroups(folder / "ids.parquet", IDS) as sidecar:
+            with (folder / FILE).open("wb") as file, id_rows(folder, IDS) as sidecar:
                 file.write(b"filepath\ttitle\n")
                 for batch in pairs(triplets, texts, left_out, two_pictures=False):
                     kept = [pair for pair in batch if _kept(pair, left_out)]

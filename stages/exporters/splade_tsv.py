@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Texts, rebatched
+from stages.exporters._common import Row, Texts, id_rows, rebatched
 from stages.exporters._pieces import Framed, OneFile
 from stages.exporters._rows import scores_of
 from stages.exporters._tsv import escape, shown
@@ -48,7 +48,7 @@ class SpladeTsv(OneFile):
         """The lines of these triplets."""
         (folder / "data").mkdir()
         rows = 0
-        with (folder / FILE).open("wb") as file, RowGroups(folder / "ids.parquet", IDS) as sidecar:
+        with (folder / FILE).open("wb") as file, id_rows(folder, IDS) as sidecar:
             for table in rebatched(triplets):
                 kept = self._kept(table, left_out)
                 for line in self._lines(kept, texts, escaped):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export
+from stages.exporters._common import Row, Summary, Texts, dumps, export, id_rows
 from stages.exporters._pictured import (
     IDS,
     SUFFIX,
@@ -51,7 +51,7 @@ class Webdataset(Member):
         def write(left_out: Counter[str]) -> tuple[int, tuple[str, ...]]:
             (folder / "data").mkdir()
             tars = _Tars(folder / "data", self.samples_per_tar)
-            with album(texts, picture_rows(triplets, texts)) as held, RowGroups(folder / "ids.parquet", IDS) as sidecar:
+            with album(texts, picture_rows(triplets, texts)) as held, id_rows(folder, IDS) as sidecar:
                 for batch in pairs(triplets, texts, left_out, two_pictures=True):
                     for pair in batch:
                         tars.add(pair, *as_file(held[pair.picture], escaped))

@@ -70,6 +70,8 @@ class Join:
         lengths = euclidean(queries)
         room = self._pairs // share
         group = max(pack, room // int(4 * _OVER * fetch) // pack * pack)
+        passes = max(1, -(-len(queries) // group))
+        group = max(pack, -(-len(queries) // passes // pack) * pack)  # as many passes, and the least memory
         # Scores that are closer than a step of the grid are ties, which rows break: none of them may be dropped.
         ties = np.divide(2 * GRID, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
         for a in range(0, len(queries), group):

@@ -30,7 +30,7 @@ def test_the_exact_join_is_the_default_and_its_recall_is_one(tmp_path: Path) -> 
         "rows": 2000,
         "dimensions": 16,
         "recall": {"depth": 100, "sample": 32, "value": 1.0, "low": 1.0, "high": 1.0},
-        "rows_sha256": digest([CORPUS]),
+        "rows_xxh3": digest([CORPUS]),
     }
     searcher, exact = open_index(result.inputs()["corpus.faiss"], 2000, 16)
     assert exact

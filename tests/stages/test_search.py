@@ -67,7 +67,7 @@ def test_gather_takes_rows_in_one_pass() -> None:
 def test_a_corpus_is_held_once_and_bound_to_its_index(kind: Any, tmp_path: Path) -> None:
     values = some(300, 4, 5)
     kind.save(kind.build([values], 300, 4), tmp_path / "index")
-    facts = {"kind": kind.semantic(), "rows_sha256": search.digest([values[:11], values[11:]])}
+    facts = {"kind": kind.semantic(), "rows_xxh3": search.digest([values[:11], values[11:]])}
     index = File(tmp_path / "index", facts)
     corpus = search.open_corpus(vectors(values, part=70), index)
     np.testing.assert_array_equal(corpus.vectors, values)
