@@ -120,14 +120,17 @@ def _sample(
     config: SampleConfig, inputs: Inputs, relabelled: Relabelled, shard: Shard, round: int
 ) -> tuple[dict[str, pa.Table], dict[str, int]]:
     pairs, kept, left_out = _match(inputs, relabelled, shard.index, ("rank",))
-    rows, pair = spread(pairs.starts, pairs.counts)
+    first = np.cumsum(pairs.counts) - pairs.counts
+    rows: slice | np.ndarray = slice(int(pairs.counts.sum()))
+    if not np.array_equal(first, pairs.starts):  # else all kept are in order, and none is copied
+        rows = spread(pairs.starts, pairs.counts)[0]
     pool = Pool(
         pairs.query_row,
         pairs.positive_row,
         pairs.score,
-        np.cumsum(pairs.counts) - pairs.counts,
+        first,
         pairs.counts,
-        pair,
+        np.repeat(np.arange(len(pairs.counts)), pairs.counts),
         kept["doc_row"].to_numpy()[rows],
         kept["rank"].to_numpy()[rows],
         kept["score"].to_numpy()[rows],
@@ -190,7 +193,7 @@ def _match(
     )
     passed = are_kept(table["verdict"])
     finite = pc.and_(passed, pc.is_finite(table["score"]))
-    kept, not_finite = table.filter(finite), int(pc.sum(pc.xor(passed, finite)).as_py() or 0)
+    kept, not_finite = table.drop_columns("verdict").filter(finite), int(pc.sum(pc.xor(passed, finite)).as_py() or 0)
     free = relabelled.free(kept)
     left_out = {"kept_not_finite": not_finite, "kept_relabelled": kept.num_rows - free.num_rows}
     held = positives.read(list(HELD), part=positives.parts[index])

@@ -60,6 +60,7 @@ def judge(
     _check(known, found, held, where)
     row, query, positive, score = _held_against(config.comparison, found, held)
     found = found if len(row) == found.num_rows else found.take(pa.array(row))
+    del row
     candidates = Candidates(
         known,
         query,
@@ -86,7 +87,7 @@ def judge(
         *(found[field] for field in CANDIDATES.names),
         pa.array(positive, pa.int32(), mask=positive < 0),
         _nullable(score),
-        _nullable(next((each.score for each in candidates.teachers.values()), np.full(len(query), np.nan))),
+        next((_nullable(each.score) for each in candidates.teachers.values()), pa.nulls(len(query), pa.float64())),
         coded(verdict, names),
         evidence,
     ]
