@@ -58,6 +58,7 @@ def search_ours(folder: Path, options: dict[str, Any]) -> Work:
     """Hardrock's search: the index is built, and each block of queries searched and rescored in float64."""
     import faiss  # noqa: F401 - its loading is not part of the work
 
+    import stages.compiled.codes
     import stages.compiled.pairs
     import stages.compiled.products  # noqa: F401 - nor is this one's
     from stages.registry import build
@@ -145,6 +146,7 @@ def triplets_ours(folder: Path, options: dict[str, Any]) -> Work:
     import faiss  # noqa: F401
     import pyarrow.parquet as pq
 
+    import stages.compiled.codes
     import stages.compiled.pairs
     import stages.compiled.products  # noqa: F401
     from benchmarks.memory import run, vectors

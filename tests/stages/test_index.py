@@ -115,6 +115,25 @@ def test_auto_saves_what_it_chose_and_says_why(
     assert searcher.search(CORPUS[:9], 1)[1].ravel().tolist() == list(range(9))
 
 
+@pytest.mark.parametrize(("asked", "held"), [(1.0, 1.0), (1e25, 1e25), (1e-25, 1e30), (1e18, 1e18), (1e-3, 1e3)])
+def test_recall_counts_the_nearest_of_vectors_of_any_length(tmp_path: Path, asked: float, held: float) -> None:
+    queries, corpus = QUERIES[:20] * np.float32(asked), CORPUS * np.float32(held)
+    order = np.argsort(-(queries.astype(np.float64) @ corpus.astype(np.float64).T), axis=1)
+
+    class Given:
+        def __init__(self, rows: np.ndarray) -> None:
+            self.rows = rows
+
+        def search(self, queries: np.ndarray, k: int) -> tuple[None, np.ndarray]:
+            return None, self.rows
+
+    blocks = index._Blocks(vectors(corpus, part=300))
+    for worse in (0, 3, 10):
+        found = np.concatenate([order[:, : 10 - worse], order[:, 500 : 500 + worse]], axis=1)
+        shares = index.recall(Given(found), queries, blocks, 10)
+        np.testing.assert_allclose(shares, 1 - worse / 10)
+
+
 def test_ties_and_small_corpora_have_full_recall(tmp_path: Path) -> None:
     ties = np.ones((50, 4), dtype=np.float32)
     for corpus in (ties, ties[:1]):

@@ -63,6 +63,15 @@ def test_gather_takes_rows_in_one_pass() -> None:
         np.testing.assert_array_equal(found, values[rows])
 
 
+def test_gather_copies_no_rows_that_follow_each_other_in_one_block() -> None:
+    values = some(30, 4, 5)
+    wanted = [np.arange(2, 7), np.arange(7, 14), np.array([14, 15, 17]), np.arange(19, 23)]
+    found = list(search.gather(vectors(values, part=7), wanted))
+    for rows, each in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(each, values[rows])
+    assert [each.flags.owndata for each in found] == [False, False, True, True]
+
+
 @pytest.mark.parametrize("kind", [Flat(), Exact(memory=16), Factory(factory="IVF2,Flat", nprobe=2)])
 def test_a_corpus_is_held_once_and_bound_to_its_index(kind: Any, tmp_path: Path) -> None:
     values = some(300, 4, 5)
