@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from stages.errors import InputError
-from stages.exporters._common import Texts, dumps, id_rows
+from stages.exporters._common import Texts, dumps
+from stages.exporters._parquet import id_rows
 from stages.exporters._pieces import OneFile
 from stages.exporters._rows import IDS, Example, examples
 from stages.spec import Source

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from stages.errors import YieldError
-from stages.exporters._common import BATCH, Summary, Texts, dumps, exactly, export, id_rows, write_with_ids
+from stages.exporters._common import BATCH, Summary, Texts, dumps, exactly, export
+from stages.exporters._parquet import id_rows, write_with_ids
 from stages.registry import Member
 from stages.spec import Source
 

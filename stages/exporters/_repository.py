@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.errors import ArtefactError
-from stages.exporters._common import Row, RowGroups, Texts, id_fields
+from stages.exporters._common import Row, Texts, id_fields
+from stages.exporters._parquet import RowGroups
 from stages.exporters._rows import loaded
 from stages.spec import Source
 from stages.text import join_title

@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Texts
+from stages.exporters._common import Row, Texts
 from stages.exporters._lines import Lines
+from stages.exporters._parquet import RowGroups
 from stages.exporters._pieces import Framed
 from stages.exporters._rows import Example, loaded, scores_of
 from stages.exporters._tsv import escape, shown

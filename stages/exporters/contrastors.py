@@ -16,9 +16,10 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts, dumps, export, id_rows
+from stages.exporters._common import Row, Summary, Texts, dumps, export
 from stages.exporters._contrastors_index import indexed, write_index
 from stages.exporters._gzip import Shards
+from stages.exporters._parquet import id_rows
 from stages.exporters._rows import IDS, Example, examples, scores_of
 from stages.registry import Member
 from stages.spec import Source

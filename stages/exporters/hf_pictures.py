@@ -18,8 +18,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from stages.exporters._card import card, keys
-from stages.exporters._common import Row, Split, Summary, Texts, export, id_rows
+from stages.exporters._common import Row, Summary, Texts, export
 from stages.exporters._image_feature import cell, corpus, features
+from stages.exporters._parquet import Split, id_rows
 from stages.exporters._pictured import IDS, album, attributed, pairs, picture_rows, pixels_of, seen, wanted
 from stages.exporters._rows import loaded
 from stages.registry import Member

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export, id_rows
+from stages.exporters._common import Row, Summary, Texts, dumps, export
 from stages.exporters._gzip import zipped
+from stages.exporters._parquet import RowGroups, id_rows
 from stages.exporters._rows import IDS, examples, scores_of
 from stages.registry import Member
 from stages.spec import Source

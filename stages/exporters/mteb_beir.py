@@ -20,7 +20,8 @@ from pydantic import Field
 from stages.errors import InputError
 from stages.exporters import _repository as repository
 from stages.exporters._card import card
-from stages.exporters._common import Row, RowGroups, Summary, Texts, dumps, export, id_rows
+from stages.exporters._common import Row, Summary, Texts, dumps, export
+from stages.exporters._parquet import RowGroups, id_rows
 from stages.exporters._rows import loaded
 from stages.registry import Member
 from stages.spec import Source

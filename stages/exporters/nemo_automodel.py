@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, RowGroups, Texts, dumps
+from stages.exporters._common import Row, Texts, dumps
 from stages.exporters._lines import Lines
+from stages.exporters._parquet import RowGroups
 from stages.exporters._pieces import Framed
 from stages.exporters._rows import Example, load_lines, loaded
 

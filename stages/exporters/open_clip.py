@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from stages.exporters._common import Row, Summary, Texts, export, id_rows
+from stages.exporters._common import Row, Summary, Texts, export
+from stages.exporters._parquet import id_rows
 from stages.exporters._pictured import IDS, Pair, as_file, attributed, pairs, picture_rows, seen, wanted
 from stages.exporters._tsv import escape, shown
 from stages.pictures import images

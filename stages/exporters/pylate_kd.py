@@ -15,7 +15,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from stages.exporters._card import card
-from stages.exporters._common import Row, RowGroups, Texts
+from stages.exporters._common import Row, Texts
+from stages.exporters._parquet import RowGroups
 from stages.exporters._pieces import Batches, Files
 from stages.exporters._rows import IDS, examples, loaded, scores_of, single
 from stages.spec import Source

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, Texts, id_rows, rebatched
+from stages.exporters._common import Row, Texts, rebatched
+from stages.exporters._parquet import id_rows
 from stages.exporters._pieces import Framed, OneFile
 from stages.exporters._rows import scores_of
 from stages.exporters._tsv import escape, shown

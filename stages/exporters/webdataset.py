@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from stages.exporters._common import Row, Summary, Texts, dumps, export, id_rows
+from stages.exporters._common import Row, Summary, Texts, dumps, export
+from stages.exporters._parquet import id_rows
 from stages.exporters._pictured import (
     IDS,
     SUFFIX,

@@ -7,14 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.errors import ArtefactError, InputError
 from stages.exporters import _common
-from stages.exporters._common import RowGroups, Texts, rebatched, whole_groups
+from stages.exporters._common import Texts, rebatched, whole_groups
 from tests.export_world import corpus, queries, triplets
 from tests.support import source
 
@@ -85,29 +84,3 @@ def test_blank_is_what_python_calls_white_space() -> None:
 def test_a_blank_text_with_a_title_is_a_text() -> None:
     texts = Texts.read(source(queries(["q"])), source(corpus([""], ["Title"])))
     assert texts.documents(np.array([0])).to_pylist() == ["Title "]
-
-
-def test_row_groups_are_bounded_in_rows_and_bytes(tmp_path, monkeypatch) -> None:
-    schema = pa.schema([("x", pa.string())])
-
-    def groups(texts: list[str], step: int) -> list[int]:
-        with RowGroups(tmp_path / "x.parquet", schema) as file:
-            for i in range(0, len(texts), step):
-                file.write(pa.table([texts[i : i + step]], schema=schema))
-        read = pq.ParquetFile(tmp_path / "x.parquet")
-        assert read.read().column("x").to_pylist() == texts
-        return [read.metadata.row_group(i).num_rows for i in range(read.num_row_groups)]
-
-    assert groups(["a"] * 25_000, 7_000) == [10_000, 10_000, 5_000]
-    assert groups([], 1) == []
-    monkeypatch.setattr(_common, "ROW_GROUP_BYTES", 1_000)
-    assert groups(["a" * 400] * 10, 1) == [3, 3, 3, 1]
-
-
-def test_files_have_page_checksums_indexes_and_zstd(tmp_path) -> None:
-    with RowGroups(tmp_path / "x.parquet", pa.schema([("x", pa.string())])) as file:
-        file.write(pa.table({"x": ["a"]}))
-    column = pq.ParquetFile(tmp_path / "x.parquet").metadata.row_group(0).column(0)
-    assert column.compression == "ZSTD"
-    assert column.has_column_index
-    assert column.has_offset_index
