@@ -1,18 +1,36 @@
 """Loops that Numba compiles, where numpy would go over the same values in several passes.
 
-What is compiled is kept beside the source, or in the user's cache folder, so that it takes seconds once. Sums of floats are
-written out in the order in which they are added, and are the same to the bit on every processor, but where it says otherwise.
-A module calls no compiled loop of another one: what is kept would not notice that the other one changed.
+What is compiled is kept beside the source, or in the user's cache folder, so that it takes seconds once, and is compiled
+anew when any file of this folder has changed. Sums of floats are written out in the order in which they are added, and are
+the same to the bit on every processor, but where it says otherwise.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.caching import FunctionCache
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@cache
+def _sources() -> str:
+    """A hash of all that is compiled, as loops have parts in common."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """Numba's own, which looks at the file of a function alone."""
+
+    def _index_key(self, *given: Any) -> Any:
+        return (*super()._index_key(*given), _sources())
 
 
 def compiled(signature: Any, any_order: bool = False) -> Callable[[F], F]:
@@ -24,10 +42,13 @@ def compiled(signature: Any, any_order: bool = False) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         try:
-            machine: F = numba.njit(signature, cache=True, **options)(function)
+            machine: Any = numba.njit(**options)(function)
+            machine._cache = _Cache(function)
+            machine.compile(signature)
         except Exception:  # no folder or no room to keep it in, or what is kept there is damaged
             machine = numba.njit(signature, **options)(function)
-        return machine
+        machine.disable_compile()
+        return machine  # type: ignore[no-any-return]
 
     return decorate
 

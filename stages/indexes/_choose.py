@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.errors import ResourceError
 from stages.indexes._kernels import PACK, Bf16, Dense, Int8, Kernel, bound
+from stages.indexes._tiles import Tiles
 
 _MORE = {"int8": 4e-7}
 """Seconds that a query costs more for each of its values by a wider bound, which leaves some 500 pairs more to be scored."""
@@ -39,7 +40,9 @@ def _measured(name: str, device: str, dimensions: int) -> dict[Kernel, float]:
 
 def _kernels(name: str, device: str) -> list[Kernel]:
     if device == "cpu":
-        all_: list[Kernel] = [Bf16(), Int8(), Dense(), Dense(blas="numpy")]
+        from stages.compiled import amx
+
+        all_: list[Kernel] = [*([Tiles()] if amx.available() else []), Bf16(), Int8(), Dense(), Dense(blas="numpy")]
     else:
         all_ = [Dense("bfloat16", device), Dense("float32", device)]
     return [kernel for kernel in all_ if name in ("auto", kernel.name)]

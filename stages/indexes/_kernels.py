@@ -139,14 +139,14 @@ def rounded_down(exact: np.ndarray) -> np.ndarray:
     return np.asarray(floor)
 
 
-def _packed(values: np.ndarray, device: str, padding: float) -> list[np.ndarray]:
+def packed(values: np.ndarray, device: str, padding: float) -> list[np.ndarray]:
     """Pieces of (m,) for each pack, padded as its queries are."""
     parts = [values[start : start + PACK[device]] for start in range(0, len(values), PACK[device])]
     missing = [-len(part) % 8 for part in parts]
     return [np.pad(p, (0, m), constant_values=padding) if m else p for p, m in zip(parts, missing, strict=True)]
 
 
-def _encoded(
+def encoded(
     values: np.ndarray, device: str, encode: Callable[[np.ndarray], tuple[Pack, np.ndarray, np.ndarray]]
 ) -> Queries:
     """Queries float32 (m, d) from what `encode` gives for each pack of them: codes, lengths and errors."""
@@ -170,12 +170,12 @@ class Room(threading.local):
             self._scores = [torch.empty(rows * columns)]
         return self._scores[0][: rows * columns].view(rows, columns)
 
-    def filled(self, values: np.ndarray, fill: Callable[..., int], *given: Any) -> Pairs:
-        """The pairs that a compiled loop finds in values."""
-        if not self._columns or len(self._columns[0]) < values.size:
+    def filled(self, most: int, fill: Callable[..., int], *given: Any) -> Pairs:
+        """The pairs that a compiled loop finds, `most` or fewer."""
+        if not self._columns or len(self._columns[0]) < most:
             types = (np.int32, np.uint16, np.float32, np.float32)
-            self._columns = [np.empty(values.size, dtype=dtype) for dtype in types]
-        count = fill(values, *given, *self._columns)
+            self._columns = [np.empty(most, dtype=dtype) for dtype in types]
+        count = fill(*given, *self._columns)
         return Pairs(*(column[:count].copy() for column in self._columns))
 
 
@@ -214,7 +214,7 @@ class Int8:
         return Documents(torch.from_numpy(codes), scale, length, error)
 
     def queries(self, values: np.ndarray) -> Queries:
-        return _encoded(values, self.device, self._encode)
+        return encoded(values, self.device, self._encode)
 
     def _encode(self, values: np.ndarray) -> tuple[Pack, np.ndarray, np.ndarray]:
         import torch
@@ -223,10 +223,10 @@ class Int8:
         scale[scale == 0] = 1
         codes = np.rint(values / scale[:, None]).clip(-127, 127)
         rounded = codes.astype(np.float64) * scale[:, None]
-        packed = torch.ops.onednn.qlinear_prepack(torch.from_numpy(_padded(codes.astype(np.int8))), None)
+        across = torch.ops.onednn.qlinear_prepack(torch.from_numpy(_padded(codes.astype(np.int8))), None)
         scales = torch.from_numpy(np.concatenate([scale, np.ones(-len(scale) % 8, dtype=np.float32)]))
         length, error = (np.linalg.norm(v, axis=1) for v in (rounded, values.astype(np.float64) - rounded))
-        return Pack(packed, scales), length, error
+        return Pack(across, scales), length, error
 
     def scores(self, documents: Documents, pack: Pack) -> Any:
         import torch
@@ -248,7 +248,7 @@ class Int8:
         floors = rounded_down(limit - (off + half))
         error = off + half + np.abs(floors) * 2.0**-21
         low, high = (floors - error).astype(np.float32), (floors + error).astype(np.float32)
-        biases = _packed(-floors, self.device, -1e38)
+        biases = packed(-floors, self.device, -1e38)
         for pack in wanted:
             step = steps[pack]
             excess = self._product(
@@ -256,7 +256,7 @@ class Int8:
             )
             values, part = excess.view(-1).numpy(), slice(pack * size, (pack + 1) * size)
             found = excess.shape[1], step, low[part], high[part]
-            yield pack, self.room.filled(values, of_bytes, *found)
+            yield pack, self.room.filled(values.size, of_bytes, values, *found)
 
     def _product(self, documents: Documents, pack: Pack, bias: Any, step: float, *, out: Any, activation: str) -> Any:
         import torch
@@ -288,7 +288,7 @@ class Bf16:
         return Documents(torch.from_numpy(codes).view(torch.bfloat16), 1.0, length, error)
 
     def queries(self, values: np.ndarray) -> Queries:
-        return _encoded(values, self.device, self._encode)
+        return encoded(values, self.device, self._encode)
 
     def _encode(self, values: np.ndarray) -> tuple[Pack, np.ndarray, np.ndarray]:
         import torch
@@ -315,14 +315,14 @@ class Bf16:
         error = off + np.abs(floors) * 2.0**-21
         low, high = (floors - error).astype(np.float32), (floors + error).astype(np.float32)
         size = PACK[self.device]
-        biases = [torch.from_numpy(part).bfloat16() for part in _packed(-floors, self.device, -1e38)]
+        biases = [torch.from_numpy(part).bfloat16() for part in packed(-floors, self.device, -1e38)]
         for pack in wanted:
             excess = torch.ops.mkldnn._linear_pointwise(
                 documents.codes, queries.packs[pack].codes, biases[pack], "relu", [], ""
             )
             values, part = excess.view(-1).view(torch.uint16).numpy(), slice(pack * size, (pack + 1) * size)
             found = excess.shape[1], low[part], high[part]
-            yield pack, self.room.filled(values, of_bfloat16, *found)
+            yield pack, self.room.filled(values.size, of_bfloat16, values, *found)
 
 
 def _down(values: np.ndarray) -> np.ndarray:
@@ -357,7 +357,7 @@ class Dense:
         return Documents(codes, 1.0, length, error)
 
     def queries(self, values: np.ndarray) -> Queries:
-        return _encoded(values, self.device, self._encode)
+        return encoded(values, self.device, self._encode)
 
     def _encode(self, values: np.ndarray) -> tuple[Pack, np.ndarray, np.ndarray]:
         exact, codes = self._codes(_padded(values))
@@ -392,7 +392,7 @@ class Dense:
         for pack in wanted:
             scores, part = self.scores(documents, queries.packs[pack]), slice(pack * size, (pack + 1) * size)
             if self.device == "cpu":
-                yield pack, self.room.filled(scores.numpy(), of_float32, floors[part], errors[part])
+                yield pack, self.room.filled(scores.numel(), of_float32, scores.numpy(), floors[part], errors[part])
             else:
                 yield pack, _over(scores[:, : len(floors[part])], floors[part], errors[part])
 

@@ -14,10 +14,9 @@ from stages.indexes import _choose, _join, _kernels
 from stages.indexes.exact import Exact
 from stages.scoring import score_pairs
 from stages.search import certified_search
+from tests.kernels import named, sound
 
-KERNELS = [
-    name for name in ("int8", "bf16", "fp32") if any(_choose.passes(k, 16) for k in _choose._kernels(name, "cpu"))
-]
+KERNELS = sound(16)
 DIMENSIONS = (1, 3, 8, 17, 64)
 KINDS = ("unit", "grid", "duplicates", "lengths", "negative", "tiny", "close")
 
@@ -82,8 +81,9 @@ def test_the_join_is_the_float64_search(
         patch.dict(_kernels.PACK, cpu=blocks[0]),
         patch.object(_join, "_DOCUMENTS", {"cpu": blocks[1]}),
         patch.object(scoring, "_FEW", few),
+        named(kernel) as name,
     ):
-        searcher = Exact(kernel=kernel, device="cpu").build(pieces, n, d)
+        searcher = Exact(kernel=name, device="cpu").build(pieces, n, d)
         parts = np.array_split(queries, random.integers(1, m + 1))
         hits = [certified_search(searcher, part, corpus, k, True) for part in parts]
     np.testing.assert_array_equal(np.concatenate([hit.rows for hit in hits]), rows)
@@ -104,7 +104,9 @@ def test_no_pair_above_a_limit_is_left_out_and_scores_keep_their_bound(
     corpus, queries = corpus_of(kind, random, 130, d), random.standard_normal((9, d))
     queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
     exact = queries.astype(np.float64) @ corpus.astype(np.float64).T
-    for candidate in _choose._kernels(kernel, "cpu"):
+    with named(kernel) as name:
+        candidates = _choose._kernels(name, "cpu")
+    for candidate in candidates:
         limit = np.quantile(exact, share, axis=1)
         encoded = candidate.documents(corpus), candidate.queries(queries)
         ((_, pairs),) = candidate.above(*encoded, limit, np.array([0.1]), [0])

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from stages import compiled, scoring
+from stages.compiled import amx
 from stages.compiled.codes import to_bfloat16, to_bytes
+from stages.indexes._kernels import bound
+from stages.indexes._tiles import Tiles
 from stages.scoring import flat, score_pairs
 
 DIMENSIONS = (1, 7, 31, 32, 33, 64, 100, 384)
@@ -79,15 +82,28 @@ def test_codes_of_nothing_but_zeros() -> None:
 
 
 def test_without_a_place_for_what_is_compiled_it_is_compiled_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
-    def njit(signature, cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(signature, **options)
+    def nowhere(function):
+        raise RuntimeError("cannot cache function: no locator available")
 
-    real = numba.njit
-    monkeypatch.setattr(numba, "njit", njit)
+    monkeypatch.setattr(compiled, "_Cache", nowhere)
     double = compiled.compiled(numba.int64(numba.int64))(lambda value: 2 * value)
     assert double(21) == 42
+
+
+def test_what_is_kept_is_compiled_anew_when_any_loop_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def double(value):
+        return 2 * value
+
+    def kept(sources: str) -> bool:
+        monkeypatch.setattr(compiled, "_sources", lambda: sources)
+        machine = compiled.compiled(numba.int64(numba.int64))(double)
+        assert machine(21) == 42
+        return bool(machine.stats.cache_hits)
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    assert [kept(sources) for sources in ("some", "some", "others", "some")] == [False, True, False, True]
 
 
 def test_what_is_kept_and_damaged_is_compiled_anew(tmp_path: Path) -> None:
@@ -104,3 +120,26 @@ def test_what_is_kept_and_damaged_is_compiled_anew(tmp_path: Path) -> None:
     for path in kept:
         path.write_bytes(path.read_bytes()[: 100 if path.suffix == ".nbc" else 10])
     assert run() == first
+
+
+@pytest.mark.skipif(not amx.available(), reason="no AMX")
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (32, 32, 32), (33, 40, 50), (600, 7, 384), (1030, 70, 96)])
+def test_tiles_find_the_pairs_above_a_limit_in_the_order_of_documents(n: int, m: int, d: int) -> None:
+    random = np.random.default_rng(n)
+    documents, queries = (random.standard_normal((count, d)).astype(np.float32) for count in (n, m))
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    kernel = Tiles()
+    held, asked = kernel.documents(documents), kernel.queries(queries)
+    exact = (torch.from_numpy(documents).bfloat16().double() @ torch.from_numpy(queries).bfloat16().double().T).numpy()
+    np.testing.assert_allclose(kernel.scores(held, asked.packs[0])[:, :m].numpy(), exact, rtol=1e-4, atol=1e-5)
+    limit = np.quantile(exact, 0.6, axis=0) + 1e-4  # so that rounding decides about none
+    off = bound(held, asked, 64 * -(-d // 32) + 16)
+    ((_, pairs),) = kernel.above(held, asked, limit + off, np.zeros(1), [0])
+    assert {*zip(pairs.documents.tolist(), pairs.queries.tolist(), strict=True)} == set(
+        map(tuple, np.argwhere(exact > limit).tolist())
+    )
+    of_query = [pairs.documents[pairs.queries == query].tolist() for query in range(m)]
+    assert of_query == [sorted(rows) for rows in of_query]
+    found = exact[pairs.documents, pairs.queries]
+    assert (pairs.least < found).all()
+    assert (found < pairs.most).all()

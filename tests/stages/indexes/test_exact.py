@@ -1,5 +1,6 @@
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ from stages.indexes._kernels import Bf16, Dense, Int8, Kernel, Pairs, _down
 from stages.indexes.exact import Exact
 from stages.indexes.flat import Flat
 from stages.search import certified_search
+from tests.kernels import named, sound
 
 pytestmark = pytest.mark.usefixtures("nothing_is_few")
 
 
-KERNELS = [
-    name for name in ("int8", "bf16", "fp32") if any(_choose.passes(k, 24) for k in _choose._kernels(name, "cpu"))
-]
+@pytest.fixture(params=sound(24))
+def kernel(request: pytest.FixtureRequest) -> Iterator[str]:
+    with named(request.param) as name:
+        yield name
 
 
 def unit(count: int, dimensions: int, seed: int) -> np.ndarray:
@@ -38,7 +41,6 @@ def flat(corpus: np.ndarray, queries: np.ndarray, depth: int):
     return certified_search(Flat().build([corpus], *corpus.shape), queries, corpus, depth, True)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("depth", [1, 50, 3000])
 def test_it_finds_what_float64_search_finds_before_and_after_saving(tmp_path: Path, kernel: str, depth: int) -> None:
     index = Exact(kernel=kernel, device="cpu")
@@ -97,7 +99,6 @@ def test_a_search_deeper_than_the_corpus_pads() -> None:
     assert np.isneginf(scores[:, 3:]).all()
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_blocks_and_memory_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
     expected = flat(CORPUS, QUERIES, 20)
     for queries, documents, memory in ((7, 1000, 16), (64, 333, 512), (1, 6000, 64)):
@@ -107,7 +108,6 @@ def test_blocks_and_memory_do_not_change_the_result(monkeypatch: pytest.MonkeyPa
         assert same(certified_search(searcher, QUERIES, CORPUS, 20, True), expected)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_equal_documents_without_number_split_the_work(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
     corpus = np.concatenate([np.repeat(CORPUS[:1], 4500, axis=0), CORPUS[:1500]])
     monkeypatch.setattr(_join, "_PAIR", 1 << 16)  # so that few pairs fit
@@ -118,7 +118,6 @@ def test_equal_documents_without_number_split_the_work(monkeypatch: pytest.Monke
     assert found.rows[0].tolist() == found.rows[-1].tolist() == list(range(9))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_lengths_of_all_sizes(kernel: str) -> None:
     random = np.random.default_rng(3)
     corpus = CORPUS * 10.0 ** random.uniform(-30, 15, (6000, 1)).astype(np.float32)
@@ -129,7 +128,6 @@ def test_lengths_of_all_sizes(kernel: str) -> None:
     np.testing.assert_allclose(found.scores, best, rtol=1e-12, atol=1e-11)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_scores_that_are_equal_on_the_grid_are_ordered_by_row(kernel: str) -> None:
     """A query so short that documents which differ in their last bits score the same: found by 10,000 random examples."""
     values = np.random.default_rng(0).standard_normal((139, 1))
@@ -206,7 +204,7 @@ def test_pairs_of_products_that_are_not_zero(rows: int, columns: int, share: flo
     row, column = np.nonzero(there)
     value = codes[there].astype(np.float32)
     half = np.float32(0.5)
-    found = _kernels.Room().filled(codes.reshape(-1), of_bytes, columns, half, low, high)
+    found = _kernels.Room().filled(codes.size, of_bytes, codes.reshape(-1), columns, half, low, high)
     np.testing.assert_array_equal(found.documents, row)
     np.testing.assert_array_equal(found.queries, column)
     np.testing.assert_array_equal(found.least, value * half + low[column])
@@ -214,14 +212,14 @@ def test_pairs_of_products_that_are_not_zero(rows: int, columns: int, share: flo
 
     stored = np.where(there, (codes.astype(np.float32) / 7).view(np.uint32) >> 16, 0).astype(np.uint16)
     value = (stored[there].astype(np.uint32) << 16).view(np.float32)
-    found = _kernels.Room().filled(stored.reshape(-1), of_bfloat16, columns, low, high)
+    found = _kernels.Room().filled(stored.size, of_bfloat16, stored.reshape(-1), columns, low, high)
     np.testing.assert_array_equal(found.documents, row)
     np.testing.assert_array_equal(found.queries, column)
     np.testing.assert_array_equal(found.least, value * np.float32(1 - 2.0**-8) + low[column])
     np.testing.assert_array_equal(found.most, value * np.float32(1 + 2.0**-8) + high[column])
 
     scores = np.where(there, 3.0, -3.0).astype(np.float32)
-    found = _kernels.Room().filled(scores, of_float32, low / 9, high * high)
+    found = _kernels.Room().filled(scores.size, of_float32, scores, low / 9, high * high)
     np.testing.assert_array_equal(found.documents, row)
     np.testing.assert_array_equal(found.queries, column)
     np.testing.assert_allclose((found.least + found.most) / 2, 3.0, rtol=1e-6)
@@ -233,7 +231,7 @@ def test_pairs_of_products_that_are_not_zero(rows: int, columns: int, share: flo
         (stored.reshape(-1), of_bfloat16, (columns,)),
         (scores, of_float32, ()),
     ):
-        found = _kernels.Room().filled(values, fill, *given, (low / 9)[:real], (high * high)[:real])
+        found = _kernels.Room().filled(values.size, fill, values, *given, (low / 9)[:real], (high * high)[:real])
         np.testing.assert_array_equal(found.documents, row[column < real])
         np.testing.assert_array_equal(found.queries, column[column < real])
 

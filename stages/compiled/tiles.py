@@ -1,0 +1,182 @@
+"""Products of documents and queries in bf16, of which those above a limit are kept, on processors with AMX.
+
+Codes are bf16 as uint16. Documents (n, d) lie in memory as (n/32, d/32, 32, 32): for each 32 documents, for each 32 values, two
+tiles of 16 rows. Queries (m, d) as (m/32, d/32, 2, 16, 16, 2): two tiles of 16 queries, in each of which lie pairs of values in
+turns. n, m and d are multiples of 32. Sums are float32, of pairs of values in ascending order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+
+from stages.compiled import compiled, given
+from stages.compiled.amx import (
+    ARRAY,
+    I16,
+    I64,
+    LANES,
+    TILES,
+    VECTOR,
+    aligned,
+    clear,
+    configure,
+    instruction,
+    load,
+    multiply,
+    put,
+    read,
+    release,
+    take,
+)  # fmt: skip
+
+_ROWS = 512  # documents that stay in the cache together with a pack of queries
+_CODES, _LIMITS = given(types.uint16), given(types.float32)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _rounded(bits: Any) -> Any:
+    """The upper half of a float32 value's bits, rounded to nearest, ties to even."""
+    return (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+
+
+@compiled(types.void(given(types.float32, 2), types.uint16[::1]))
+def lay_out(values: Any, codes: Any) -> None:
+    """Fills codes, which are zeros, with finite float32 documents (n, d)."""
+    bits, d = values.view(np.uint32), values.shape[1]
+    steps, whole = (d + 31) // 32, d // 32
+    for row in range(len(values)):
+        begin = (row // 32 * steps * 32 + row % 32) * 32
+        for step in range(whole):
+            for t in range(32):
+                codes[begin + 1024 * step + t] = _rounded(bits[row, 32 * step + t])
+        for t in range(32 * whole, d):
+            codes[begin + 992 * whole + t] = _rounded(bits[row, t])
+
+
+@instruction(types.int64, ARRAY, types.int64, LANES, LANES)
+def _above(b: Any, data: Any, place: Any, one: Any, two: Any) -> Any:
+    """Which of 32 values are above those of two registers, as the bits of a number."""
+    found = []
+    for half, floor in enumerate((one, two)):
+        values = load(b, data, b.add(place, I64(16 * half)), VECTOR)
+        found.append(b.zext(b.bitcast(b.fcmp_ordered(">", values, floor), I16), I64))
+    return b.or_(found[0], b.shl(found[1], I64(16)))
+
+
+@instruction(types.int64, types.int64)
+def _lowest(b: Any, bits: Any) -> Any:
+    """The place of the lowest bit of a number that is not 0."""
+    return b.cttz(bits, ir.Constant(ir.IntType(1), 1))
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _multiply(documents: Any, row: Any, queries: Any, column: Any, step: Any, steps: Any) -> None:
+    """Adds to the tiles 0 to 3 the product of 32 values, the `step`-th of all, of 32 documents and 32 queries."""
+    document, query = (row // 32 * steps + step) * 1024, (column // 32 * steps + step) * 1024
+    take(4, documents, document, 64)
+    take(6, queries, query, 64)
+    multiply(0, 4, 6)
+    take(7, queries, query + 512, 64)
+    multiply(1, 4, 7)
+    take(5, documents, document + 512, 64)
+    multiply(2, 5, 6)
+    multiply(3, 5, 7)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _clear() -> None:
+    clear(0)
+    clear(1)
+    clear(2)
+    clear(3)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _put(out: Any, begin: Any, across: Any) -> None:
+    """Writes the tiles 0 to 3 to out, float32 with `across` values a row, from `begin` on."""
+    put(0, out, begin, 4 * across)
+    put(1, out, begin + 16, 4 * across)
+    put(2, out, begin + 16 * across, 4 * across)
+    put(3, out, begin + 16 * across + 16, 4 * across)
+
+
+@compiled(types.void(_CODES, _CODES, types.int64, TILES, types.float32[:, ::1]))
+def scores(documents: Any, queries: Any, d: Any, tiles: Any, out: Any) -> None:
+    """Fills out, float32 (n, m), with all products."""
+    steps, (n, m), flat = d // 32, out.shape, out.reshape(-1)
+    configure(tiles)
+    for row in range(0, n, 32):
+        for column in range(0, m, 32):
+            _clear()
+            for step in range(steps):
+                _multiply(documents, row, queries, column, step, steps)
+            _put(flat, row * m + column, m)
+    release()
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _keep(
+    sums: Any, first: Any, last: Any, floor: Any, document: Any, query: Any, count: Any, error: Any, pair: Any, out: Any
+) -> Any:
+    """Writes down those of the rows first to last of 32, sums (32, 32), that are above their floor. Returns the pairs there are then."""
+    rows, queries, least, most = out
+    for row in range(first, min(last, count - document)):
+        bits = _above(sums, 32 * row, *floor)
+        while bits:
+            column = _lowest(bits)
+            bits &= bits - 1
+            rough, of = sums[32 * row + column], query + column
+            off = error[of] + abs(rough) * np.float32(2.0**-21)
+            rows[pair], queries[pair] = document + row, of
+            least[pair], most[pair] = rough - off, rough + off
+            pair += 1
+    return pair
+
+
+@compiled(
+    types.int64(
+        _CODES, types.int64, _CODES, types.int64, _LIMITS, _LIMITS, TILES,
+        types.int32[::1], types.uint16[::1], types.float32[::1], types.float32[::1],
+    )
+)  # fmt: skip
+def above(
+    documents: Any,
+    count: Any,
+    queries: Any,
+    d: Any,
+    floor: Any,
+    error: Any,
+    tiles: Any,
+    rows: Any,
+    places: Any,
+    least: Any,
+    most: Any,
+) -> Any:
+    """Pairs of the first `count` documents and of queries that score above `floor` (m,). Returns how many there are.
+
+    A score is off by `error` and a fraction of 2^-21. Scores of 32 documents and queries are looked at while the next ones are
+    multiplied, by other units of the core. For each query rows ascend.
+    """
+    n, steps, pair, out = len(documents) // d, d // 32, 0, (rows, places, least, most)
+    each = (32 + steps - 1) // steps
+    ready, waiting = aligned(1024), aligned(1024)
+    limits, document, query, some = (read(floor, 0), read(floor, 16)), 0, 0, False
+    configure(tiles)
+    for block in range(0, n, _ROWS):
+        for column in range(0, len(floor), 32):
+            for row in range(block, min(block + _ROWS, n), 32):
+                _clear()
+                for step in range(steps):
+                    _multiply(documents, row, queries, column, step, steps)
+                    if some:
+                        first, last = min(32, step * each), min(32, step * each + each)
+                        pair = _keep(ready, first, last, limits, document, query, count, error, pair, out)
+                _put(waiting, 0, 32)
+                ready, waiting = waiting, ready
+                limits, document, query, some = (read(floor, column), read(floor, column + 16)), row, column, True
+    release()
+    return _keep(ready, 0, 32, limits, document, query, count, error, pair, out)
