@@ -37,26 +37,6 @@ _ROWS = 512  # documents that stay in the cache together with a pack of queries
 _CODES, _LIMITS = given(types.uint16), given(types.float32)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
-def _rounded(bits: Any) -> Any:
-    """The upper half of a float32 value's bits, rounded to nearest, ties to even."""
-    return (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-
-
-@compiled(types.void(given(types.float32, 2), types.uint16[::1]))
-def lay_out(values: Any, codes: Any) -> None:
-    """Fills codes, which are zeros, with finite float32 documents (n, d)."""
-    bits, d = values.view(np.uint32), values.shape[1]
-    steps, whole = (d + 31) // 32, d // 32
-    for row in range(len(values)):
-        begin = (row // 32 * steps * 32 + row % 32) * 32
-        for step in range(whole):
-            for t in range(32):
-                codes[begin + 1024 * step + t] = _rounded(bits[row, 32 * step + t])
-        for t in range(32 * whole, d):
-            codes[begin + 992 * whole + t] = _rounded(bits[row, t])
-
-
 @instruction(types.int64, ARRAY, types.int64, LANES, LANES)
 def _above(b: Any, data: Any, place: Any, one: Any, two: Any) -> Any:
     """Which of 32 values are above those of two registers, as the bits of a number."""

@@ -28,15 +28,19 @@ class Tiles:
     room: Room = field(default_factory=Room, compare=False, repr=False)
 
     def documents(self, values: np.ndarray, known: Documents | None = None) -> Documents:
-        from stages.compiled import tiles
+        import torch
+
         from stages.compiled.codes import to_bfloat16
 
         values, (n, d) = flat(values), values.shape
         if known is None:
             known = Documents(None, 1.0, *to_bfloat16(values, np.empty((n, d), dtype=np.uint16)))
-        codes = np.zeros((-(-n // 32), -(-d // 32), 32, 32), dtype=np.uint16)
-        tiles.lay_out(values, codes.reshape(-1))
-        return known._replace(codes=_Laid(codes, n))
+        whole = torch.from_numpy(values)
+        if n % 32 or d % 32:
+            whole = torch.nn.functional.pad(whole, (0, -d % 32, 0, -n % 32))
+        codes = torch.empty((len(whole) // 32, whole.shape[1] // 32, 32, 32), dtype=torch.bfloat16)
+        codes.copy_(whole.view(len(codes), 32, -1, 32).transpose(1, 2))
+        return known._replace(codes=_Laid(codes.view(torch.uint16).numpy(), n))
 
     def queries(self, values: np.ndarray) -> Queries:
         return encoded(values, self.device, self._encode)
