@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
+from stages.encoders import _between
+
 FRAME = 1_024
 """Tokens of a frame: its activations stay in the cache of a core, and prepacked products are near their limit."""
 
@@ -95,17 +97,20 @@ class Packed:
         self.cls = model[1].pooling_mode == "cls"
         self.normalise = isinstance(model[-1], Normalize)
         self.prepacked = prepack and device.type == "cpu" and _prepacks(dtype)
+        compile_rest = self.prepacked and dtype == torch.bfloat16 and _between.possible(self.width, self.heads)
+        self._norms = torch.float32 if compile_rest else dtype
         table = body.embeddings
         self.words = self._to(table.word_embeddings.weight)
         self.positions = self._to(table.position_embeddings.weight.float() + table.token_type_embeddings.weight[0])
         self.norm = self._norm(table.LayerNorm)
         self.layers = [self._layer(layer) for layer in body.encoder.layer]
+        self.between = _between.Between(self) if compile_rest else None
 
-    def _to(self, values: torch.Tensor) -> torch.Tensor:
-        return values.detach().to(self.device, self.dtype).contiguous()
+    def _to(self, values: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+        return values.detach().to(self.device, dtype or self.dtype).contiguous()
 
     def _norm(self, module: Any) -> _Linear:
-        return _Linear(self._to(module.weight), self._to(module.bias))
+        return _Linear(self._to(module.weight, self._norms), self._to(module.bias, self._norms))
 
     def _linear(self, *modules: Any) -> _Linear:
         """One product in place of several over the same input."""
@@ -127,6 +132,8 @@ class Packed:
     @torch.inference_mode()
     def frame(self, ids: Sequence[np.ndarray], rows: int) -> torch.Tensor:
         """Vectors float32 (m, d) of texts in ascending length, their tokens int64, in a frame of `rows` rows."""
+        if self.between is not None:
+            return self._finish(self.between.vectors(ids, rows))
         widths = np.array([len(one) for one in ids])
         filler = np.zeros(rows - int(widths.sum()), dtype=np.int64)
         flat = torch.from_numpy(np.concatenate([*ids, filler]))

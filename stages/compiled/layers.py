@@ -1,0 +1,462 @@
+"""What lies between the matrix products of an encoder in bf16: attention, GELU, sums with normalisation, means.
+
+For processors with AMX, which multiply tiles of 16 rows of 64 bytes, and AVX-512: others do not know what is emitted here, so
+ask `stages.encoders._between.possible` before importing this file. bf16 is given as uint16 and computed in float32, 16 values
+at a time. A row's or text's result hangs on nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, models, overload, register_model
+
+from stages.compiled import compiled, given
+
+_I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_VECTOR, _WORDS, _HALVES = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_I32, 16), ir.VectorType(_I16, 16)
+_ARRAY, _TILE = object(), object()  # arguments of an instruction: an array, of which it gets the address; a tile's number
+_F = np.float32
+_BITS, _PLACES = types.uint16[::1], given(types.int64)
+_WEIGHTS = given(types.float32)
+
+
+class _BFloat(ir.Type):
+    """LLVM's bf16, which llvmlite has no name for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+class _Lanes(types.Type):  # type: ignore[misc]
+    """A register of 16 float32 values."""
+
+
+_LANES = _Lanes(name="Lanes")
+
+
+@register_model(_Lanes)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _instruction(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A function that compiled code can call, from one that emits LLVM's instructions for it."""
+
+    def decorate(emit: Callable[..., Any]) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            operands = []
+            for wanted, kind, value in zip(arguments, signature.args, values, strict=True):
+                if wanted is _ARRAY:
+                    operands.append(context.make_array(kind)(context, builder, value).data)
+                else:
+                    operands.append(_I8(kind.literal_value) if wanted is _TILE else value)
+            found = emit(builder, *operands)
+            return context.get_dummy_value() if result == types.void else found
+
+        def typed(_: Any, *kinds: Any) -> Any:
+            exact = (k if want in {_ARRAY, _TILE} else want for k, want in zip(kinds, arguments, strict=True))
+            return result(*exact), generate
+
+        names = ["_", *(f"of_{place}" for place in range(len(arguments)))]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        typed.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+        typed.__name__ = emit.__name__
+        return intrinsic(prefer_literal=True)(typed)
+
+    return decorate
+
+
+def _call(b: Any, name: str, result: Any, *values: Any) -> Any:
+    """A call of one of LLVM's own functions."""
+    known = b.module.globals.get(name)
+    return b.call(known or ir.Function(b.module, ir.FunctionType(result, [v.type for v in values]), name), values)
+
+
+def _at(b: Any, data: Any, place: Any, kind: Any) -> Any:
+    return b.bitcast(b.gep(data, [place]), kind.as_pointer())
+
+
+def _load(b: Any, data: Any, place: Any, kind: Any) -> Any:
+    found = b.load(_at(b, data, place, kind))
+    found.align = 2  # whatever the array's own is
+    return found
+
+
+def _store(b: Any, value: Any, data: Any, place: Any) -> None:
+    b.store(value, _at(b, data, place, value.type)).align = 2
+
+
+def _shuffled(b: Any, one: Any, two: Any, order: list[int]) -> Any:
+    return b.shuffle_vector(one, two, ir.Constant(ir.VectorType(_I32, len(order)), order))
+
+
+def _same(b: Any, value: Any) -> Any:
+    """A vector of one value."""
+    kind = ir.VectorType(value.type, 16)
+    first = b.insert_element(ir.Constant(kind, ir.Undefined), value, _I32(0))
+    return _shuffled(b, first, first, [0] * 16)
+
+
+def _larger_of(b: Any, one: Any, two: Any) -> Any:
+    return b.select(b.fcmp_ordered(">", one, two), one, two)
+
+
+def _folded(b: Any, value: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """One value from 16, by halves."""
+    for half in (8, 4, 2, 1):
+        value = join(value, _shuffled(b, value, value, [(i + half) % 16 for i in range(16)]))
+    return b.extract_element(value, _I32(0))
+
+
+@_instruction(_LANES, types.float32)
+def _all(b: Any, value: Any) -> Any:
+    return _same(b, value)
+
+
+@_instruction(_LANES, _ARRAY, types.int64)
+def _read(b: Any, data: Any, place: Any) -> Any:
+    return _load(b, data, place, _VECTOR)
+
+
+@_instruction(types.void, _ARRAY, types.int64, _LANES)
+def _write(b: Any, data: Any, place: Any, value: Any) -> None:
+    _store(b, value, data, place)
+
+
+@_instruction(_LANES, _ARRAY, types.int64)
+def _read_bf16(b: Any, data: Any, place: Any) -> Any:
+    wide = b.zext(_load(b, data, place, _HALVES), _WORDS)
+    return b.bitcast(b.shl(wide, ir.Constant(_WORDS, [16] * 16)), _VECTOR)
+
+
+@_instruction(types.void, _ARRAY, types.int64, _LANES)
+def _write_bf16(b: Any, data: Any, place: Any, value: Any) -> None:
+    """Rounded to nearest, ties to even."""
+    kind = ir.VectorType(_BFloat(), 16)
+    _store(b, _call(b, "llvm.x86.avx512bf16.cvtneps2bf16.512", kind, value), data, place)
+
+
+@_instruction(_LANES, _LANES, _LANES, _LANES)
+def _fused(b: Any, by: Any, times: Any, plus: Any) -> Any:
+    """by · times + plus, rounded once."""
+    return _call(b, "llvm.fma.v16f32", _VECTOR, by, times, plus)
+
+
+@_instruction(_LANES, _LANES, _LANES)
+def _larger(b: Any, one: Any, two: Any) -> Any:
+    return _larger_of(b, one, two)
+
+
+@_instruction(_LANES, _LANES, _LANES)
+def _smaller(b: Any, one: Any, two: Any) -> Any:
+    return b.select(b.fcmp_ordered("<", one, two), one, two)
+
+
+@_instruction(types.float32, _LANES)
+def _largest(b: Any, value: Any) -> Any:
+    return _folded(b, value, lambda one, two: _larger_of(b, one, two))
+
+
+@_instruction(types.float32, _LANES)
+def _total(b: Any, value: Any) -> Any:
+    return _folded(b, value, b.fadd)
+
+
+@_instruction(_LANES, _LANES, types.int64, _LANES)
+def _first(b: Any, value: Any, count: Any, other: Any) -> Any:
+    """The first `count` lanes of value, and those of other behind them."""
+    wanted = b.icmp_signed("<", ir.Constant(_WORDS, list(range(16))), _same(b, b.trunc(count, _I32)))
+    return b.select(wanted, value, other)
+
+
+@_instruction(_LANES, _LANES, _LANES)
+def _raise(b: Any, value: Any, whole: Any) -> Any:
+    """value · 2^n, where n is what lies in the lowest bits of `whole`."""
+    exponent = b.shl(b.bitcast(whole, _WORDS), ir.Constant(_WORDS, [23] * 16))
+    return b.bitcast(b.add(b.bitcast(value, _WORDS), exponent), _VECTOR)
+
+
+def _operator(python: Any, method: str) -> None:
+    @_instruction(_LANES, _LANES, _LANES)
+    def emitted(b: Any, one: Any, two: Any) -> Any:
+        return getattr(b, method)(one, two)
+
+    @overload(python, inline="always")  # type: ignore[untyped-decorator]
+    def applied(one: Any, two: Any) -> Any:
+        def both(one: Any, two: Any) -> Any:
+            return emitted(one, two)
+
+        return both if one == _LANES and two == _LANES else None
+
+
+_operator(operator.add, "fadd")
+_operator(operator.sub, "fsub")
+_operator(operator.mul, "fmul")
+
+
+def _row(b: Any, data: Any, place: Any, stride: Any, row: int, last: Any, kind: Any) -> Any:
+    """A vector of a row that begins at place + row · stride; behind the last row that one again."""
+    at = b.select(b.icmp_signed("<", _I64(row), last), _I64(row), last)
+    return _load(b, data, b.add(place, b.mul(stride, at)), kind)
+
+
+_ROWS = (_ARRAY, types.int64, types.int64, types.int64, _ARRAY, types.int64)  # from, its place, stride, last row; to, place
+
+
+@_instruction(types.void, *_ROWS)
+def _transpose(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any, at: Any) -> None:
+    """16 rows of 16 words, the columns one after the other."""
+    rows = [_row(b, source, place, stride, r, last, _WORDS) for r in range(16)]
+    for half in (8, 4, 2, 1):
+        low = [i if not i & half else 16 + i - half for i in range(16)]
+        high = [i + half if not i & half else 16 + i for i in range(16)]
+        for r in (r for r in range(16) if not r & half):
+            pair = rows[r], rows[r + half]
+            rows[r], rows[r + half] = _shuffled(b, *pair, low), _shuffled(b, *pair, high)
+    for r in range(16):
+        _store(b, rows[r], to, b.add(at, _I64(16 * r)))
+
+
+@_instruction(types.void, *_ROWS)
+def _gather(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any, at: Any) -> None:
+    """16 rows of 16 words, one after the other."""
+    for r in range(16):
+        _store(b, _row(b, source, place, stride, r, last, _WORDS), to, b.add(at, _I64(16 * r)))
+
+
+@_instruction(types.void, *_ROWS)
+def _interleave(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any, at: Any) -> None:
+    """32 rows of 16 bf16 values, the values of two rows in turns."""
+    for r in range(0, 32, 2):
+        pair = (_row(b, source, place, stride, r + i, last, _HALVES) for i in (0, 1))
+        _store(b, _shuffled(b, *pair, [i // 2 + i % 2 * 16 for i in range(32)]), to, b.add(at, _I64(16 * r)))
+
+
+@_instruction(types.void, _ARRAY)
+def _configure(b: Any, data: Any) -> None:
+    _call(b, "llvm.x86.ldtilecfg", ir.VoidType(), _at(b, data, _I64(0), _I8))
+
+
+@_instruction(types.void)
+def _release(b: Any) -> None:
+    _call(b, "llvm.x86.tilerelease", ir.VoidType())
+
+
+@_instruction(types.void, _TILE)
+def _clear(b: Any, tile: Any) -> None:
+    _call(b, "llvm.x86.tilezero", ir.VoidType(), tile)
+
+
+@_instruction(types.void, _TILE, _ARRAY, types.int64, types.int64)
+def _take(b: Any, tile: Any, data: Any, place: Any, stride: Any) -> None:
+    """Fills a tile; the stride between its rows is in bytes."""
+    _call(b, "llvm.x86.tileloadd64", ir.VoidType(), tile, _at(b, data, place, _I8), stride)
+
+
+@_instruction(types.void, _TILE, _ARRAY, types.int64, types.int64)
+def _put(b: Any, tile: Any, data: Any, place: Any, stride: Any) -> None:
+    _call(b, "llvm.x86.tilestored64", ir.VoidType(), tile, _at(b, data, place, _I8), stride)
+
+
+@_instruction(types.void, _TILE, _TILE, _TILE)
+def _multiply(b: Any, total: Any, left: Any, right: Any) -> None:
+    """Adds to float32 (16, 16) the product of bf16 (16, 32) and (32, 16), the latter with two rows in turns."""
+    _call(b, "llvm.x86.tdpbf16ps", ir.VoidType(), total, left, right)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _two_to(x: Any) -> Any:
+    """2^x for -126 <= x <= 127, off by 7.5e-5 of it: less than a twentieth of a bf16 value's last place."""
+    whole = x + _all(_F(12582912))  # 1.5 · 2^23: what is behind the point is rounded away
+    part = x - (whole - _all(_F(12582912)))
+    found = _fused(_all(_F(0.055171258)), part, _all(_F(0.24261039)))
+    found = _fused(_fused(found, part, _all(_F(0.69326098))), part, _all(_F(0.99992812)))
+    return _raise(found, whole)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _aligned(count: Any) -> Any:
+    """float32 (count,) that begins with a line of the cache."""
+    whole = np.zeros(count + 16, np.float32)
+    skipped = (64 - whole.ctypes.data % 64) // 4 % 16
+    return whole[skipped : skipped + count]
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _softmax(scores: Any, weights: Any, totals: Any, rows: Any, width: Any, wide: Any, scale: Any) -> None:
+    """Fills weights, bf16 (rows, wide), with 2^(scale · (score - largest)), 0 behind `width`, and totals with 1 / sum."""
+    by, least, nothing = _all(scale), _all(_F(-126)), _all(_F(-np.inf))
+    for row in range(rows):
+        begin, last = row * wide, row * wide + wide - 32
+        one = _first(_read(scores, last), width - wide + 32, nothing)
+        two = _first(_read(scores, last + 16), width - wide + 16, nothing)
+        _write(scores, last, one)
+        _write(scores, last + 16, two)
+        for t in range(begin, last, 32):
+            one, two = _larger(one, _read(scores, t)), _larger(two, _read(scores, t + 16))
+        low = _all(-scale * _largest(_larger(one, two)))
+        one, two = _all(_F(0)), _all(_F(0))
+        for t in range(begin, begin + wide, 32):
+            found = _two_to(_larger(_fused(_read(scores, t), by, low), least))
+            _write_bf16(weights, t, found)
+            one = one + found
+            found = _two_to(_larger(_fused(_read(scores, t + 16), by, low), least))
+            _write_bf16(weights, t + 16, found)
+            two = two + found
+        totals[row] = _F(1) / _total(one + two)
+
+
+@compiled(types.void(_BITS, _PLACES, _PLACES, types.int64, types.int64, types.float32, given(types.uint8), _BITS))
+def attention(
+    qkv: Any, starts: Any, widths: Any, heads: Any, size: Any, scale: Any, tiles: Any, out: Any
+) -> None:
+    """Fills out, bf16 (t, heads · size), with each text's attention over itself.
+
+    `qkv` (t, 3 · heads · size) has queries, keys and values; `size` is a multiple of 32. A text has `widths` rows from `starts`
+    on, and rows behind the last text become 0. `scale` times log2(e) is given; `tiles` says that all have 16 rows of 64 bytes.
+    """
+    longest = 0
+    for width in widths:
+        longest = max(longest, width)
+    most, words = (longest + 31) // 32 * 32, size // 2
+    keys, values = _aligned(most * words).view(np.int32), _aligned(most * words).view(np.uint16)
+    scores, weights = _aligned(16 * most), _aligned(8 * most).view(np.uint16)
+    queries, found, totals = _aligned(16 * words).view(np.int32), _aligned(16 * size), np.empty(16, np.float32)
+    pairs, d, columns, depth = qkv.view(np.int32), heads * size, size // 16, size // 32
+    _configure(tiles)
+    for text in range(len(starts)):
+        width = widths[text]
+        wide = (width + 31) // 32 * 32
+        for head in range(heads):
+            begin = starts[text] * 3 * d + head * size
+            for tile in range(wide // 16):
+                row = min(16 * tile, width - 1)
+                for deep in range(depth):
+                    place = (begin + row * 3 * d + d) // 2 + 16 * deep
+                    _transpose(pairs, place, 3 * d // 2, width - 1 - row, keys, (tile * depth + deep) * 256)
+            for block in range(wide // 32):
+                for column in range(columns):
+                    place = begin + block * 32 * 3 * d + 2 * d + 16 * column
+                    _interleave(qkv, place, 3 * d, width - 1 - 32 * block, values, (block * columns + column) * 512)
+            for row in range(0, width, 16):
+                rows, place = min(16, width - row), begin + row * 3 * d
+                for deep in range(depth):
+                    _gather(pairs, place // 2 + 16 * deep, 3 * d // 2, rows - 1, queries, 256 * deep)
+                for tile in range(0, wide // 16, 2):
+                    _clear(0)
+                    _clear(1)
+                    for deep in range(depth):
+                        _take(2, queries, 256 * deep, 64)
+                        _take(3, keys, (tile * depth + deep) * 256, 64)
+                        _take(4, keys, (tile * depth + depth + deep) * 256, 64)
+                        _multiply(0, 2, 3)
+                        _multiply(1, 2, 4)
+                    _put(0, scores, 16 * tile, 4 * wide)
+                    _put(1, scores, 16 * tile + 16, 4 * wide)
+                _softmax(scores, weights, totals, rows, width, wide, scale)
+                for column in range(0, columns, 2):
+                    _clear(0)
+                    _clear(1)
+                    for block in range(wide // 32):
+                        _take(2, weights, 32 * block, 2 * wide)
+                        _take(3, values, (block * columns + column) * 512, 64)
+                        _take(4, values, (block * columns + column + 1) * 512, 64)
+                        _multiply(0, 2, 3)
+                        _multiply(1, 2, 4)
+                    _put(0, found, 16 * column, 4 * size)
+                    _put(1, found, 16 * column + 16, 4 * size)
+                for r in range(rows):
+                    for t in range(0, size, 16):
+                        place = (starts[text] + row + r) * d + head * size + t
+                        _write_bf16(out, place, _read(found, r * size + t) * _all(totals[r]))
+    _release()
+    out[(starts[-1] + widths[-1]) * d :] = 0
+
+
+@compiled(types.void(_BITS))
+def gelu(values: Any) -> None:
+    """x · Φ(x) in place of bf16 x (n,), n a multiple of 16, off by less than 5e-5 before it is rounded.
+
+    Φ(x) = 1/2 + x · p(x²) up to 4.25, where p is the polynomial with the least error of x² · p(x²).
+    """
+    for t in range(0, len(values), 16):
+        x = _larger(_read_bf16(values, t), _all(_F(-4.25)))
+        bounded = _smaller(x, _all(_F(4.25)))
+        z = bounded * bounded
+        p = _fused(_all(_F(4.5471543e-11)), z, _all(_F(-4.5153684e-09)))
+        p = _fused(_fused(p, z, _all(_F(1.9861807e-07))), z, _all(_F(-5.1475531e-06)))
+        p = _fused(_fused(p, z, _all(_F(8.8489549e-05))), z, _all(_F(-0.0010790805)))
+        p = _fused(_fused(p, z, _all(_F(0.0097187879))), z, _all(_F(-0.066190295)))
+        p = _fused(p, z, _all(_F(0.39881924)))
+        _write_bf16(values, t, x * _fused(p, bounded, _all(_F(0.5))))
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _normalise(line: Any, weight: Any, bias: Any, epsilon: Any, out: Any, place: Any) -> None:
+    """Writes line, float32 (d,), with mean 0 and variance 1, times weight and plus bias."""
+    d = len(line)
+    total = _all(_F(0))
+    for t in range(0, d, 16):
+        total = total + _read(line, t)
+    mean = _all(_total(total) / _F(d))
+    total = _all(_F(0))
+    for t in range(0, d, 16):
+        off = _read(line, t) - mean
+        total = _fused(off, off, total)
+    by = _all(_F(1) / np.sqrt(_total(total) / _F(d) + epsilon))
+    for t in range(0, d, 16):
+        off = (_read(line, t) - mean) * by
+        _write_bf16(out, place + t, _fused(off, _read(weight, t), _read(bias, t)))
+
+
+@compiled(types.void(_BITS, _BITS, _WEIGHTS, _WEIGHTS, types.float32))
+def add_normalised(hidden: Any, added: Any, weight: Any, bias: Any, epsilon: Any) -> None:
+    """Hidden states bf16 (t, d) become the layer normalisation of their sum with `added`; d is a multiple of 16."""
+    d = len(weight)
+    line = _aligned(d)
+    for row in range(0, len(hidden), d):
+        for t in range(0, d, 16):
+            _write(line, t, _read_bf16(hidden, row + t) + _read_bf16(added, row + t))
+        _normalise(line, weight, bias, epsilon, hidden, row)
+
+
+@compiled(
+    types.void(given(types.uint16), _PLACES, given(types.uint16), _PLACES, _WEIGHTS, _WEIGHTS, types.float32, _BITS)
+)
+def embeddings(
+    words: Any, ids: Any, positions: Any, places: Any, weight: Any, bias: Any, epsilon: Any, out: Any
+) -> None:
+    """Fills out, bf16 (t, d), with the layer normalisation of each token's row of `words` plus its place's of `positions`."""
+    d = len(weight)
+    line = _aligned(d)
+    for row in range(len(ids)):
+        for t in range(0, d, 16):
+            _write(line, t, _read_bf16(words, ids[row] * d + t) + _read_bf16(positions, places[row] * d + t))
+        _normalise(line, weight, bias, epsilon, out, row * d)
+
+
+@compiled(types.void(_BITS, _PLACES, _PLACES, types.float32[:, ::1]))
+def means(hidden: Any, starts: Any, widths: Any, out: Any) -> None:
+    """Fills out, float32 (m, d), with the mean of each text's rows of bf16 (t, d)."""
+    d, flat = out.shape[1], out.reshape(-1)
+    for text in range(len(starts)):
+        share = _all(_F(1) / _F(widths[text]))
+        for t in range(0, d, 16):
+            total = _all(_F(0))
+            for row in range(starts[text], starts[text] + widths[text]):
+                total = total + _read_bf16(hidden, row * d + t)
+            _write(flat, text * d + t, total * share)
