@@ -1,8 +1,10 @@
-"""What lies between the matrix products of an encoder in bf16: attention, GELU, sums with normalisation, means.
+"""The layers of an encoder in bf16: products, attention, GELU, normalisation, means.
 
 For processors with AMX, which multiply tiles of 16 rows of 64 bytes, and AVX-512: others do not know what is emitted here, so
-ask `stages.encoders._between.possible` before importing this file. bf16 is given as uint16 and computed in float32, 16 values
-at a time. A row's or text's result hangs on nothing else.
+ask `stages.encoders._tiled.possible` before importing this file. bf16 is given as uint16; sums are float32, 16 at a time.
+
+An array (rows, d) lies in memory as (d/32, rows, 32), so that 16 rows of 32 values are a tile, and 32 values a line of the
+cache. `tiles` says that all tiles are whole. A row's or a text's result hangs on nothing else.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ _I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntTyp
 _VECTOR, _WORDS, _HALVES = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_I32, 16), ir.VectorType(_I16, 16)
 _ARRAY, _TILE = object(), object()  # arguments of an instruction: an array, of which it gets the address; a tile's number
 _F = np.float32
-_BITS, _PLACES = types.uint16[::1], given(types.int64)
-_WEIGHTS = given(types.float32)
+_BITS, _GIVEN, _TILES = types.uint16[::1], given(types.uint16), given(types.uint8)
+_PLACES, _WEIGHTS = given(types.int64), given(types.float32)
 
 
 class _BFloat(ir.Type):
@@ -232,13 +234,6 @@ def _transpose(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any,
 
 
 @_instruction(types.void, *_ROWS)
-def _gather(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any, at: Any) -> None:
-    """16 rows of 16 words, one after the other."""
-    for r in range(16):
-        _store(b, _row(b, source, place, stride, r, last, _WORDS), to, b.add(at, _I64(16 * r)))
-
-
-@_instruction(types.void, *_ROWS)
 def _interleave(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any, at: Any) -> None:
     """32 rows of 16 bf16 values, the values of two rows in turns."""
     for r in range(0, 32, 2):
@@ -320,14 +315,85 @@ def _softmax(scores: Any, weights: Any, totals: Any, rows: Any, width: Any, wide
         totals[row] = _F(1) / _total(one + two)
 
 
-@compiled(types.void(_BITS, _PLACES, _PLACES, types.int64, types.int64, types.float32, given(types.uint8), _BITS))
-def attention(
-    qkv: Any, starts: Any, widths: Any, heads: Any, size: Any, scale: Any, tiles: Any, out: Any
-) -> None:
-    """Fills out, bf16 (t, heads · size), with each text's attention over itself.
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _gelu(x: Any) -> Any:
+    """x · Φ(x), off by less than 5e-5: Φ(x) = 1/2 + x · p(x²) up to 4.25, where p has the least error of x² · p(x²)."""
+    x = _larger(x, _all(_F(-4.25)))
+    bounded = _smaller(x, _all(_F(4.25)))
+    z = bounded * bounded
+    p = _fused(_all(_F(4.5471543e-11)), z, _all(_F(-4.5153684e-09)))
+    p = _fused(_fused(p, z, _all(_F(1.9861807e-07))), z, _all(_F(-5.1475531e-06)))
+    p = _fused(_fused(p, z, _all(_F(8.8489549e-05))), z, _all(_F(-0.0010790805)))
+    p = _fused(_fused(p, z, _all(_F(0.0097187879))), z, _all(_F(-0.066190295)))
+    p = _fused(p, z, _all(_F(0.39881924)))
+    return x * _fused(p, bounded, _all(_F(0.5)))
 
-    `qkv` (t, 3 · heads · size) has queries, keys and values; `size` is a multiple of 32. A text has `widths` rows from `starts`
-    on, and rows behind the last text become 0. `scale` times log2(e) is given; `tiles` says that all have 16 rows of 64 bytes.
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _finish(sums: Any, begin: Any, first: Any, last: Any, bias: Any, column: Any, raised: Any, out: Any, at: Any) -> None:
+    """Writes the vectors `first` to `last` of a block of float32 (32, 32)."""
+    for vector in range(first, last):
+        t = 16 * (vector % 2)
+        found = _read(sums, begin + 16 * vector) + _read(bias, column + t)
+        if raised:
+            found = _gelu(found)
+        _write_bf16(out, at + 32 * (vector // 2) + t, found)
+
+
+@compiled(
+    types.void(
+        _GIVEN, types.int64, types.int64, _GIVEN, _WEIGHTS, types.int64, types.boolean, _TILES, _BITS, types.int64
+    )
+)
+def product(
+    values: Any, rows: Any, count: Any, weights: Any, bias: Any, k: Any, raised: Any, tiles: Any, out: Any, lines: Any
+) -> None:
+    """Fills out (count, n) with values (count, k) · weights + bias, through GELU if `raised`; count, k and n are multiples of 32.
+
+    `rows` and `lines` are those of the whole arrays that values and out belong to. `weights` has for each 32 columns, for each
+    32 of k, two tiles of 16 columns, in each of which lie pairs of k in turns: (n/32, k/32, 2, 16, 16, 2). Values are added
+    in ascending k. A block of 32 rows and columns is finished while the next one is multiplied, by other units of the core.
+    """
+    steps, sums = k // 32, _aligned(2048)
+    each = (64 + steps - 1) // steps
+    now, column_before, to_before, some = 0, 0, 0, False
+    _configure(tiles)
+    for column in range(0, len(bias), 32):
+        for row in range(0, count, 32):
+            _clear(0)
+            _clear(1)
+            _clear(2)
+            _clear(3)
+            for step in range(steps):
+                place, weight = (step * rows + row) * 32, (column // 32 * steps + step) * 1024
+                _take(4, values, place, 64)
+                _take(6, weights, weight, 64)
+                _multiply(0, 4, 6)
+                _take(7, weights, weight + 512, 64)
+                _multiply(1, 4, 7)
+                _take(5, values, place + 512, 64)
+                _multiply(2, 5, 6)
+                _multiply(3, 5, 7)
+                if some:
+                    first, last = min(64, step * each), min(64, step * each + each)
+                    _finish(sums, 1024 - now, first, last, bias, column_before, raised, out, to_before)
+            _put(0, sums, now, 128)
+            _put(1, sums, now + 16, 128)
+            _put(2, sums, now + 512, 128)
+            _put(3, sums, now + 528, 128)
+            now, column_before, to_before, some = 1024 - now, column, column * lines + 32 * row, True
+    _release()
+    _finish(sums, 1024 - now, 0, 64, bias, column_before, raised, out, to_before)
+
+
+@compiled(types.void(_GIVEN, types.int64, _PLACES, _PLACES, types.int64, types.int64, types.float32, _TILES, _BITS))
+def attention(
+    qkv: Any, rows: Any, starts: Any, widths: Any, heads: Any, size: Any, scale: Any, tiles: Any, out: Any
+) -> None:
+    """Fills out (rows, heads · size) with each text's attention over itself.
+
+    `qkv` (rows, 3 · heads · size) has queries, keys and values; `size` is a multiple of 32. A text has `widths` rows from `starts`
+    on, and rows behind the last text become 0. `scale` times log2(e) is given.
     """
     longest = 0
     for width in widths:
@@ -335,128 +401,106 @@ def attention(
     most, words = (longest + 31) // 32 * 32, size // 2
     keys, values = _aligned(most * words).view(np.int32), _aligned(most * words).view(np.uint16)
     scores, weights = _aligned(16 * most), _aligned(8 * most).view(np.uint16)
-    queries, found, totals = _aligned(16 * words).view(np.int32), _aligned(16 * size), np.empty(16, np.float32)
-    pairs, d, columns, depth = qkv.view(np.int32), heads * size, size // 16, size // 32
+    found, totals = _aligned(16 * size), np.empty(16, np.float32)
+    pairs, depth, columns = qkv.view(np.int32), size // 32, size // 16
     _configure(tiles)
     for text in range(len(starts)):
         width = widths[text]
         wide = (width + 31) // 32 * 32
         for head in range(heads):
-            begin = starts[text] * 3 * d + head * size
-            for tile in range(wide // 16):
-                row = min(16 * tile, width - 1)
-                for deep in range(depth):
-                    place = (begin + row * 3 * d + d) // 2 + 16 * deep
-                    _transpose(pairs, place, 3 * d // 2, width - 1 - row, keys, (tile * depth + deep) * 256)
-            for block in range(wide // 32):
-                for column in range(columns):
-                    place = begin + block * 32 * 3 * d + 2 * d + 16 * column
-                    _interleave(qkv, place, 3 * d, width - 1 - 32 * block, values, (block * columns + column) * 512)
+            for deep in range(depth):
+                chunk = head * depth + deep
+                query = chunk * rows + starts[text]
+                key, value = query + heads * depth * rows, query + 2 * heads * depth * rows
+                for tile in range(wide // 16):
+                    row = min(16 * tile, width - 1)
+                    _transpose(pairs, (key + row) * 16, 16, width - 1 - row, keys, (tile * depth + deep) * 256)
+                for block in range(wide // 32):
+                    for half in range(2):
+                        place, to = (value + 32 * block) * 32 + 16 * half, (block * columns + 2 * deep + half) * 512
+                        _interleave(qkv, place, 32, width - 1 - 32 * block, values, to)
+            query = head * depth * rows + starts[text]
             for row in range(0, width, 16):
-                rows, place = min(16, width - row), begin + row * 3 * d
-                for deep in range(depth):
-                    _gather(pairs, place // 2 + 16 * deep, 3 * d // 2, rows - 1, queries, 256 * deep)
                 for tile in range(0, wide // 16, 2):
                     _clear(0)
                     _clear(1)
                     for deep in range(depth):
-                        _take(2, queries, 256 * deep, 64)
+                        _take(2, qkv, (query + deep * rows + row) * 32, 64)
                         _take(3, keys, (tile * depth + deep) * 256, 64)
                         _take(4, keys, (tile * depth + depth + deep) * 256, 64)
                         _multiply(0, 2, 3)
                         _multiply(1, 2, 4)
                     _put(0, scores, 16 * tile, 4 * wide)
                     _put(1, scores, 16 * tile + 16, 4 * wide)
-                _softmax(scores, weights, totals, rows, width, wide, scale)
-                for column in range(0, columns, 2):
+                count = min(16, width - row)
+                _softmax(scores, weights, totals, count, width, wide, scale)
+                for deep in range(depth):
                     _clear(0)
                     _clear(1)
                     for block in range(wide // 32):
                         _take(2, weights, 32 * block, 2 * wide)
-                        _take(3, values, (block * columns + column) * 512, 64)
-                        _take(4, values, (block * columns + column + 1) * 512, 64)
+                        _take(3, values, (block * columns + 2 * deep) * 512, 64)
+                        _take(4, values, (block * columns + 2 * deep + 1) * 512, 64)
                         _multiply(0, 2, 3)
                         _multiply(1, 2, 4)
-                    _put(0, found, 16 * column, 4 * size)
-                    _put(1, found, 16 * column + 16, 4 * size)
-                for r in range(rows):
-                    for t in range(0, size, 16):
-                        place = (starts[text] + row + r) * d + head * size + t
-                        _write_bf16(out, place, _read(found, r * size + t) * _all(totals[r]))
+                    _put(0, found, 0, 128)
+                    _put(1, found, 16, 128)
+                    to = (query + deep * rows + row) * 32
+                    for t in range(0, 32 * count, 16):
+                        _write_bf16(out, to + t, _read(found, t) * _all(totals[t // 32]))
     _release()
-    out[(starts[-1] + widths[-1]) * d :] = 0
-
-
-@compiled(types.void(_BITS))
-def gelu(values: Any) -> None:
-    """x · Φ(x) in place of bf16 x (n,), n a multiple of 16, off by less than 5e-5 before it is rounded.
-
-    Φ(x) = 1/2 + x · p(x²) up to 4.25, where p is the polynomial with the least error of x² · p(x²).
-    """
-    for t in range(0, len(values), 16):
-        x = _larger(_read_bf16(values, t), _all(_F(-4.25)))
-        bounded = _smaller(x, _all(_F(4.25)))
-        z = bounded * bounded
-        p = _fused(_all(_F(4.5471543e-11)), z, _all(_F(-4.5153684e-09)))
-        p = _fused(_fused(p, z, _all(_F(1.9861807e-07))), z, _all(_F(-5.1475531e-06)))
-        p = _fused(_fused(p, z, _all(_F(8.8489549e-05))), z, _all(_F(-0.0010790805)))
-        p = _fused(_fused(p, z, _all(_F(0.0097187879))), z, _all(_F(-0.066190295)))
-        p = _fused(p, z, _all(_F(0.39881924)))
-        _write_bf16(values, t, x * _fused(p, bounded, _all(_F(0.5))))
+    for chunk in range(heads * depth):
+        out[(chunk * rows + starts[-1] + widths[-1]) * 32 : (chunk + 1) * rows * 32] = 0
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
-def _normalise(line: Any, weight: Any, bias: Any, epsilon: Any, out: Any, place: Any) -> None:
+def _normalise(line: Any, weight: Any, bias: Any, epsilon: Any, out: Any, rows: Any, row: Any) -> None:
     """Writes line, float32 (d,), with mean 0 and variance 1, times weight and plus bias."""
-    d = len(line)
-    total = _all(_F(0))
+    d, total = len(line), _all(_F(0))
     for t in range(0, d, 16):
         total = total + _read(line, t)
-    mean = _all(_total(total) / _F(d))
-    total = _all(_F(0))
+    mean, total = _all(_total(total) / _F(d)), _all(_F(0))
     for t in range(0, d, 16):
         off = _read(line, t) - mean
         total = _fused(off, off, total)
     by = _all(_F(1) / np.sqrt(_total(total) / _F(d) + epsilon))
     for t in range(0, d, 16):
         off = (_read(line, t) - mean) * by
-        _write_bf16(out, place + t, _fused(off, _read(weight, t), _read(bias, t)))
+        place = (t // 32 * rows + row) * 32 + t % 32
+        _write_bf16(out, place, _fused(off, _read(weight, t), _read(bias, t)))
 
 
-@compiled(types.void(_BITS, _BITS, _WEIGHTS, _WEIGHTS, types.float32))
-def add_normalised(hidden: Any, added: Any, weight: Any, bias: Any, epsilon: Any) -> None:
-    """Hidden states bf16 (t, d) become the layer normalisation of their sum with `added`; d is a multiple of 16."""
-    d = len(weight)
-    line = _aligned(d)
-    for row in range(0, len(hidden), d):
-        for t in range(0, d, 16):
-            _write(line, t, _read_bf16(hidden, row + t) + _read_bf16(added, row + t))
-        _normalise(line, weight, bias, epsilon, hidden, row)
+@compiled(types.void(_BITS, types.int64, _GIVEN, _WEIGHTS, _WEIGHTS, types.float32))
+def add_normalised(hidden: Any, rows: Any, added: Any, weight: Any, bias: Any, epsilon: Any) -> None:
+    """Hidden states (rows, d) become the layer normalisation of their sum with `added`."""
+    line = _aligned(len(weight))
+    for row in range(rows):
+        for t in range(0, len(line), 16):
+            place = (t // 32 * rows + row) * 32 + t % 32
+            _write(line, t, _read_bf16(hidden, place) + _read_bf16(added, place))
+        _normalise(line, weight, bias, epsilon, hidden, rows, row)
 
 
-@compiled(
-    types.void(given(types.uint16), _PLACES, given(types.uint16), _PLACES, _WEIGHTS, _WEIGHTS, types.float32, _BITS)
-)
+@compiled(types.void(_GIVEN, _PLACES, _GIVEN, _PLACES, _WEIGHTS, _WEIGHTS, types.float32, _BITS))
 def embeddings(
     words: Any, ids: Any, positions: Any, places: Any, weight: Any, bias: Any, epsilon: Any, out: Any
 ) -> None:
-    """Fills out, bf16 (t, d), with the layer normalisation of each token's row of `words` plus its place's of `positions`."""
-    d = len(weight)
-    line = _aligned(d)
+    """Fills out (t, d) with the layer normalisation of each token's row of `words` plus its place's of `positions`, both row by row."""
+    d, line = len(weight), _aligned(len(weight))
     for row in range(len(ids)):
         for t in range(0, d, 16):
             _write(line, t, _read_bf16(words, ids[row] * d + t) + _read_bf16(positions, places[row] * d + t))
-        _normalise(line, weight, bias, epsilon, out, row * d)
+        _normalise(line, weight, bias, epsilon, out, len(ids), row)
 
 
-@compiled(types.void(_BITS, _PLACES, _PLACES, types.float32[:, ::1]))
-def means(hidden: Any, starts: Any, widths: Any, out: Any) -> None:
-    """Fills out, float32 (m, d), with the mean of each text's rows of bf16 (t, d)."""
+@compiled(types.void(_GIVEN, types.int64, _PLACES, _PLACES, types.float32[:, ::1]))
+def means(hidden: Any, rows: Any, starts: Any, widths: Any, out: Any) -> None:
+    """Fills out, float32 (m, d), with the mean of the rows of (rows, d) from `starts` on, `widths` of them."""
     d, flat = out.shape[1], out.reshape(-1)
     for text in range(len(starts)):
         share = _all(_F(1) / _F(widths[text]))
         for t in range(0, d, 16):
-            total = _all(_F(0))
-            for row in range(starts[text], starts[text] + widths[text]):
-                total = total + _read_bf16(hidden, row * d + t)
+            total, place = _all(_F(0)), (t // 32 * rows + starts[text]) * 32 + t % 32
+            for row in range(widths[text]):
+                total = total + _read_bf16(hidden, place + 32 * row)
             _write(flat, text * d + t, total * share)

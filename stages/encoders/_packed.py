@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
-from stages.encoders import _between
+from stages.encoders import _tiled
 
 FRAME = 1_024
 """Tokens of a frame: its activations stay in the cache of a core, and prepacked products are near their limit."""
@@ -97,25 +97,30 @@ class Packed:
         self.cls = model[1].pooling_mode == "cls"
         self.normalise = isinstance(model[-1], Normalize)
         self.prepacked = prepack and device.type == "cpu" and _prepacks(dtype)
-        compile_rest = self.prepacked and dtype == torch.bfloat16 and _between.possible(self.width, self.heads)
-        self._norms = torch.float32 if compile_rest else dtype
+        in_tiles = self.prepacked and dtype == torch.bfloat16
+        self._in_tiles = in_tiles and _tiled.possible(self.width, self.heads, config.intermediate_size)
         table = body.embeddings
         self.words = self._to(table.word_embeddings.weight)
         self.positions = self._to(table.position_embeddings.weight.float() + table.token_type_embeddings.weight[0])
         self.norm = self._norm(table.LayerNorm)
         self.layers = [self._layer(layer) for layer in body.encoder.layer]
-        self.between = _between.Between(self) if compile_rest else None
+        self.tiled = _tiled.Tiled(self) if self._in_tiles else None
 
-    def _to(self, values: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-        return values.detach().to(self.device, dtype or self.dtype).contiguous()
+    def _to(self, values: torch.Tensor) -> torch.Tensor:
+        return values.detach().to(self.device, self.dtype).contiguous()
 
     def _norm(self, module: Any) -> _Linear:
-        return _Linear(self._to(module.weight, self._norms), self._to(module.bias, self._norms))
+        if self._in_tiles:
+            return _Linear(module.weight.detach().float(), module.bias.detach().float())
+        return _Linear(self._to(module.weight), self._to(module.bias))
 
     def _linear(self, *modules: Any) -> _Linear:
         """One product in place of several over the same input."""
         weight = self._to(torch.cat([module.weight for module in modules]))
-        bias = self._to(torch.cat([module.bias for module in modules]))
+        bias = torch.cat([module.bias.detach() for module in modules])
+        if self._in_tiles:
+            return _Linear(_tiled.weights(weight), bias.float())
+        bias = self._to(bias)
         return _Linear(torch.ops.mkldnn._reorder_linear_weight(weight, FRAME) if self.prepacked else weight, bias)
 
     def _layer(self, layer: Any) -> _Layer:
@@ -132,8 +137,8 @@ class Packed:
     @torch.inference_mode()
     def frame(self, ids: Sequence[np.ndarray], rows: int) -> torch.Tensor:
         """Vectors float32 (m, d) of texts in ascending length, their tokens int64, in a frame of `rows` rows."""
-        if self.between is not None:
-            return self._finish(self.between.vectors(ids, rows))
+        if self.tiled is not None:
+            return self._finish(self.tiled.vectors(ids))
         widths = np.array([len(one) for one in ids])
         filler = np.zeros(rows - int(widths.sum()), dtype=np.int64)
         flat = torch.from_numpy(np.concatenate([*ids, filler]))
@@ -173,6 +178,8 @@ class Packed:
         return F.layer_norm(values, (self.width,), norm.weight, norm.bias, self.epsilon)
 
     def _product(self, values: torch.Tensor, by: _Linear) -> torch.Tensor:
+        if self.tiled is not None:
+            return self.tiled.product(values, by)
         if self.prepacked:
             plain: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, *by, "none", [], "")
             return plain
