@@ -145,11 +145,11 @@ def _read_bf16(b: Any, data: Any, place: Any) -> Any:
     return b.bitcast(b.shl(wide, ir.Constant(_WORDS, [16] * 16)), _VECTOR)
 
 
-@_instruction(types.void, _ARRAY, types.int64, _LANES)
-def _write_bf16(b: Any, data: Any, place: Any, value: Any) -> None:
-    """Rounded to nearest, ties to even."""
-    kind = ir.VectorType(_BFloat(), 16)
-    _store(b, _call(b, "llvm.x86.avx512bf16.cvtneps2bf16.512", kind, value), data, place)
+@_instruction(types.void, _ARRAY, types.int64, _LANES, _LANES)
+def _write_bf16(b: Any, data: Any, place: Any, one: Any, two: Any) -> None:
+    """32 values, rounded to nearest, ties to even."""
+    kind = ir.VectorType(_BFloat(), 32)
+    _store(b, _call(b, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", kind, two, one), data, place)
 
 
 @_instruction(_LANES, _LANES, _LANES, _LANES)
@@ -292,27 +292,26 @@ def _aligned(count: Any) -> Any:
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
-def _softmax(scores: Any, weights: Any, totals: Any, rows: Any, width: Any, wide: Any, scale: Any) -> None:
-    """Fills weights, bf16 (rows, wide), with 2^(scale · (score - largest)), 0 behind `width`, and totals with 1 / sum."""
-    by, least, nothing = _all(scale), _all(_F(-126)), _all(_F(-np.inf))
-    for row in range(rows):
-        begin, last = row * wide, row * wide + wide - 32
-        one = _first(_read(scores, last), width - wide + 32, nothing)
-        two = _first(_read(scores, last + 16), width - wide + 16, nothing)
-        _write(scores, last, one)
-        _write(scores, last + 16, two)
-        for t in range(begin, last, 32):
-            one, two = _larger(one, _read(scores, t)), _larger(two, _read(scores, t + 16))
-        low = _all(-scale * _largest(_larger(one, two)))
-        one, two = _all(_F(0)), _all(_F(0))
-        for t in range(begin, begin + wide, 32):
-            found = _two_to(_larger(_fused(_read(scores, t), by, low), least))
-            _write_bf16(weights, t, found)
-            one = one + found
-            found = _two_to(_larger(_fused(_read(scores, t + 16), by, low), least))
-            _write_bf16(weights, t + 16, found)
-            two = two + found
-        totals[row] = _F(1) / _total(one + two)
+def _softmax(scores: Any, begin: Any, width: Any, wide: Any, scale: Any, weights: Any) -> Any:
+    """Fills weights, bf16 (wide,) from `begin` on, with 2^(scale · (score - largest)), and returns 1 / their sum.
+
+    What is behind `width` counts for nothing: its weight is 2^-126.
+    """
+    by, least, nothing, last = _all(scale), _all(_F(-126)), _all(_F(-np.inf)), begin + wide - 32
+    one = _first(_read(scores, last), width - wide + 32, nothing)
+    two = _first(_read(scores, last + 16), width - wide + 16, nothing)
+    _write(scores, last, one)
+    _write(scores, last + 16, two)
+    for t in range(begin, last, 32):
+        one, two = _larger(one, _read(scores, t)), _larger(two, _read(scores, t + 16))
+    low = _all(-scale * _largest(_larger(one, two)))
+    first, second = _all(_F(0)), _all(_F(0))
+    for t in range(begin, begin + wide, 32):
+        one = _two_to(_larger(_fused(_read(scores, t), by, low), least))
+        two = _two_to(_larger(_fused(_read(scores, t + 16), by, low), least))
+        _write_bf16(weights, t, one, two)
+        first, second = first + one, second + two
+    return _F(1) / _total(first + second)
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
@@ -331,13 +330,13 @@ def _gelu(x: Any) -> Any:
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
 def _finish(sums: Any, begin: Any, first: Any, last: Any, bias: Any, column: Any, raised: Any, out: Any, at: Any) -> None:
-    """Writes the vectors `first` to `last` of a block of float32 (32, 32)."""
-    for vector in range(first, last):
-        t = 16 * (vector % 2)
-        found = _read(sums, begin + 16 * vector) + _read(bias, column + t)
+    """Writes the rows `first` to `last` of a block of float32 (32, 32)."""
+    for row in range(first, last):
+        one = _read(sums, begin + 32 * row) + _read(bias, column)
+        two = _read(sums, begin + 32 * row + 16) + _read(bias, column + 16)
         if raised:
-            found = _gelu(found)
-        _write_bf16(out, at + 32 * (vector // 2) + t, found)
+            one, two = _gelu(one), _gelu(two)
+        _write_bf16(out, at + 32 * row, one, two)
 
 
 @compiled(
@@ -355,7 +354,7 @@ def product(
     in ascending k. A block of 32 rows and columns is finished while the next one is multiplied, by other units of the core.
     """
     steps, sums = k // 32, _aligned(2048)
-    each = (64 + steps - 1) // steps
+    each = (32 + steps - 1) // steps
     now, column_before, to_before, some = 0, 0, 0, False
     _configure(tiles)
     for column in range(0, len(bias), 32):
@@ -375,7 +374,7 @@ def product(
                 _multiply(2, 5, 6)
                 _multiply(3, 5, 7)
                 if some:
-                    first, last = min(64, step * each), min(64, step * each + each)
+                    first, last = min(32, step * each), min(32, step * each + each)
                     _finish(sums, 1024 - now, first, last, bias, column_before, raised, out, to_before)
             _put(0, sums, now, 128)
             _put(1, sums, now + 16, 128)
@@ -383,7 +382,7 @@ def product(
             _put(3, sums, now + 528, 128)
             now, column_before, to_before, some = 1024 - now, column, column * lines + 32 * row, True
     _release()
-    _finish(sums, 1024 - now, 0, 64, bias, column_before, raised, out, to_before)
+    _finish(sums, 1024 - now, 0, 32, bias, column_before, raised, out, to_before)
 
 
 @compiled(types.void(_GIVEN, types.int64, _PLACES, _PLACES, types.int64, types.int64, types.float32, _TILES, _BITS))
@@ -400,8 +399,8 @@ def attention(
         longest = max(longest, width)
     most, words = (longest + 31) // 32 * 32, size // 2
     keys, values = _aligned(most * words).view(np.int32), _aligned(most * words).view(np.uint16)
-    scores, weights = _aligned(16 * most), _aligned(8 * most).view(np.uint16)
-    found, totals = _aligned(16 * size), np.empty(16, np.float32)
+    scores, weights = _aligned(32 * most), _aligned(16 * most).view(np.uint16)
+    found, totals = _aligned(512), np.empty(32, np.float32)
     pairs, depth, columns = qkv.view(np.int32), size // 32, size // 16
     _configure(tiles)
     for text in range(len(starts)):
@@ -419,35 +418,45 @@ def attention(
                     for half in range(2):
                         place, to = (value + 32 * block) * 32 + 16 * half, (block * columns + 2 * deep + half) * 512
                         _interleave(qkv, place, 32, width - 1 - 32 * block, values, to)
-            query = head * depth * rows + starts[text]
-            for row in range(0, width, 16):
-                for tile in range(0, wide // 16, 2):
-                    _clear(0)
-                    _clear(1)
-                    for deep in range(depth):
-                        _take(2, qkv, (query + deep * rows + row) * 32, 64)
-                        _take(3, keys, (tile * depth + deep) * 256, 64)
-                        _take(4, keys, (tile * depth + depth + deep) * 256, 64)
-                        _multiply(0, 2, 3)
-                        _multiply(1, 2, 4)
-                    _put(0, scores, 16 * tile, 4 * wide)
-                    _put(1, scores, 16 * tile + 16, 4 * wide)
-                count = min(16, width - row)
-                _softmax(scores, weights, totals, count, width, wide, scale)
-                for deep in range(depth):
-                    _clear(0)
-                    _clear(1)
-                    for block in range(wide // 32):
-                        _take(2, weights, 32 * block, 2 * wide)
-                        _take(3, values, (block * columns + 2 * deep) * 512, 64)
-                        _take(4, values, (block * columns + 2 * deep + 1) * 512, 64)
-                        _multiply(0, 2, 3)
-                        _multiply(1, 2, 4)
-                    _put(0, found, 0, 128)
-                    _put(1, found, 16, 128)
-                    to = (query + deep * rows + row) * 32
-                    for t in range(0, 32 * count, 16):
-                        _write_bf16(out, to + t, _read(found, t) * _all(totals[t // 32]))
+            query, blocks, turns = head * depth * rows + starts[text], wide // 32, (width + 15) // 16
+            each = (blocks * depth + 15) // 16
+            for turn in range(turns + 2):  # scores of one 16 rows, while weights of the 16 before and sums of those before
+                here, there = turn % 2 * 16 * most, (1 - turn % 2) * 16 * most
+                for r in range(16):
+                    if turn < turns:
+                        for block in range(r * each, min(blocks, r * each + each)):
+                            _clear(0)
+                            _clear(1)
+                            for deep in range(depth):
+                                _take(2, qkv, (query + deep * rows + 16 * turn) * 32, 64)
+                                _take(3, keys, (2 * block * depth + deep) * 256, 64)
+                                _multiply(0, 2, 3)
+                                _take(3, keys, (2 * block * depth + depth + deep) * 256, 64)
+                                _multiply(1, 2, 3)
+                            _put(0, scores, here + 32 * block, 4 * wide)
+                            _put(1, scores, here + 32 * block + 16, 4 * wide)
+                    if 0 < turn <= turns and 16 * turn - 16 + r < width:
+                        totals[(turn + 1) % 2 * 16 + r] = _softmax(scores, there + r * wide, width, wide, scale, weights)
+                    if turn > 1:
+                        for step in range(r * each, min(blocks * depth, r * each + each)):
+                            deep, block = step // blocks, step % blocks
+                            if block == 0:
+                                _clear(4)
+                                _clear(5)
+                            _take(6, weights, here + 32 * block, 2 * wide)
+                            _take(7, values, (block * columns + 2 * deep) * 512, 64)
+                            _multiply(4, 6, 7)
+                            _take(7, values, (block * columns + 2 * deep + 1) * 512, 64)
+                            _multiply(5, 6, 7)
+                            if block == blocks - 1:
+                                _put(4, found, 0, 128)
+                                _put(5, found, 16, 128)
+                                row = 16 * turn - 32
+                                to = (query + deep * rows + row) * 32
+                                for t in range(min(16, width - row)):
+                                    share = _all(totals[turn % 2 * 16 + t])
+                                    one, two = _read(found, 32 * t) * share, _read(found, 32 * t + 16) * share
+                                    _write_bf16(out, to + 32 * t, one, two)
     _release()
     for chunk in range(heads * depth):
         out[(chunk * rows + starts[-1] + widths[-1]) * 32 : (chunk + 1) * rows * 32] = 0
@@ -464,10 +473,10 @@ def _normalise(line: Any, weight: Any, bias: Any, epsilon: Any, out: Any, rows: 
         off = _read(line, t) - mean
         total = _fused(off, off, total)
     by = _all(_F(1) / np.sqrt(_total(total) / _F(d) + epsilon))
-    for t in range(0, d, 16):
-        off = (_read(line, t) - mean) * by
-        place = (t // 32 * rows + row) * 32 + t % 32
-        _write_bf16(out, place, _fused(off, _read(weight, t), _read(bias, t)))
+    for t in range(0, d, 32):
+        one = _fused((_read(line, t) - mean) * by, _read(weight, t), _read(bias, t))
+        two = _fused((_read(line, t + 16) - mean) * by, _read(weight, t + 16), _read(bias, t + 16))
+        _write_bf16(out, t * rows + 32 * row, one, two)
 
 
 @compiled(types.void(_BITS, types.int64, _GIVEN, _WEIGHTS, _WEIGHTS, types.float32))
