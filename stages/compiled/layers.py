@@ -185,11 +185,16 @@ def _first(b: Any, value: Any, count: Any, other: Any) -> Any:
     return b.select(wanted, value, other)
 
 
+@_instruction(_LANES, _LANES)
+def _rounded(b: Any, value: Any) -> Any:
+    return _call(b, "llvm.rint.v16f32", _VECTOR, value)
+
+
 @_instruction(_LANES, _LANES, _LANES)
-def _raise(b: Any, value: Any, whole: Any) -> Any:
-    """value · 2^n, where n is what lies in the lowest bits of `whole`."""
-    exponent = b.shl(b.bitcast(whole, _WORDS), ir.Constant(_WORDS, [23] * 16))
-    return b.bitcast(b.add(b.bitcast(value, _WORDS), exponent), _VECTOR)
+def _scaled(b: Any, value: Any, exponent: Any) -> Any:
+    """value · 2^exponent, for whole exponents of any size."""
+    name, whole = "llvm.x86.avx512.mask.scalef.ps.512", (_I16(-1), _I32(4))  # all lanes, rounded as usual
+    return _call(b, name, _VECTOR, value, exponent, value, *whole)
 
 
 def _operator(python: Any, method: str) -> None:
@@ -235,9 +240,11 @@ def _transpose(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any,
 
 @_instruction(types.void, *_ROWS)
 def _interleave(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any, at: Any) -> None:
-    """32 rows of 16 bf16 values, the values of two rows in turns."""
+    """32 rows of 16 bf16 values, the values of two rows in turns; 0 behind the last row."""
+    zero = ir.Constant(_HALVES, [0] * 16)
     for r in range(0, 32, 2):
-        pair = (_row(b, source, place, stride, r + i, last, _HALVES) for i in (0, 1))
+        pair = [_row(b, source, place, stride, r + i, last, _HALVES) for i in (0, 1)]
+        pair = [b.select(b.icmp_signed("<=", _I64(r + i), last), pair[i], zero) for i in (0, 1)]
         _store(b, _shuffled(b, *pair, [i // 2 + i % 2 * 16 for i in range(32)]), to, b.add(at, _I64(16 * r)))
 
 
@@ -275,12 +282,12 @@ def _multiply(b: Any, total: Any, left: Any, right: Any) -> None:
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
 def _two_to(x: Any) -> Any:
-    """2^x for -126 <= x <= 127, off by 7.5e-5 of it: less than a twentieth of a bf16 value's last place."""
-    whole = x + _all(_F(12582912))  # 1.5 · 2^23: what is behind the point is rounded away
-    part = x - (whole - _all(_F(12582912)))
+    """2^x, off by 7.5e-5 of it: less than a twentieth of a bf16 value's last place."""
+    whole = _rounded(x)
+    part = x - whole
     found = _fused(_all(_F(0.055171258)), part, _all(_F(0.24261039)))
     found = _fused(_fused(found, part, _all(_F(0.69326098))), part, _all(_F(0.99992812)))
-    return _raise(found, whole)
+    return _scaled(found, whole)
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
@@ -292,26 +299,69 @@ def _aligned(count: Any) -> Any:
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
-def _softmax(scores: Any, begin: Any, width: Any, wide: Any, scale: Any, weights: Any) -> Any:
-    """Fills weights, bf16 (wide,) from `begin` on, with 2^(scale · (score - largest)), and returns 1 / their sum.
+def _score(qkv: Any, query: Any, rows: Any, depth: Any, keys: Any, block: Any, scores: Any, to: Any) -> None:
+    """Fills scores, float32 (16, 32) from `to` on, with the products of 16 queries and 32 keys."""
+    for half in range(2):
+        _clear(0)
+        for deep in range(depth):
+            _take(1, qkv, (query + deep * rows) * 32, 64)
+            _take(2, keys, ((2 * block + half) * depth + deep) * 256, 64)
+            _multiply(0, 1, 2)
+        _put(0, scores, to + 16 * half, 128)
 
-    What is behind `width` counts for nothing: its weight is 2^-126.
-    """
-    by, least, nothing, last = _all(scale), _all(_F(-126)), _all(_F(-np.inf)), begin + wide - 32
-    one = _first(_read(scores, last), width - wide + 32, nothing)
-    two = _first(_read(scores, last + 16), width - wide + 16, nothing)
-    _write(scores, last, one)
-    _write(scores, last + 16, two)
-    for t in range(begin, last, 32):
-        one, two = _larger(one, _read(scores, t)), _larger(two, _read(scores, t + 16))
-    low = _all(-scale * _largest(_larger(one, two)))
-    first, second = _all(_F(0)), _all(_F(0))
-    for t in range(begin, begin + wide, 32):
-        one = _two_to(_larger(_fused(_read(scores, t), by, low), least))
-        two = _two_to(_larger(_fused(_read(scores, t + 16), by, low), least))
-        _write_bf16(weights, t, one, two)
-        first, second = first + one, second + two
-    return _F(1) / _total(first + second)
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _weigh(scores: Any, begin: Any, scale: Any, low: Any, weights: Any) -> None:
+    """Fills weights, bf16 (16, 32) from `begin` on, with 2^(scale · score + low), low being one of a row."""
+    by = _all(scale)
+    for row in range(16):
+        plus, t = _all(low[row]), begin + 32 * row
+        one, two = _fused(_read(scores, t), by, plus), _fused(_read(scores, t + 16), by, plus)
+        _write_bf16(weights, t, _two_to(one), _two_to(two))
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _gather(weights: Any, begin: Any, values: Any, block: Any, depth: Any, ones: Any, one: Any) -> None:
+    """Adds weights (16, 32) times 32 values to the tiles from 3 on, and the sum of the weights to tile 7."""
+    if block == 0:
+        _clear(3)
+        _clear(4)
+        _clear(5)
+        _clear(6)
+        _clear(7)
+    place = block * depth * 1024
+    _take(1, weights, begin, 64)
+    _take(2, values, place, 64)
+    _multiply(3, 1, 2)
+    _take(2, values, place + 512, 64)
+    _multiply(4, 1, 2)
+    if depth == 2:
+        _take(2, values, place + 1024, 64)
+        _multiply(5, 1, 2)
+        _take(2, values, place + 1536, 64)
+        _multiply(6, 1, 2)
+    _take(2, ones, one, 64)
+    _multiply(7, 1, 2)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _settle(depth: Any, found: Any, count: Any, out: Any, to: Any, rows: Any) -> Any:
+    """Writes what tiles have gathered over the sum of their weights. Returns whether all of these sums are far from 0 and infinity."""
+    _put(3, found, 0, 128)
+    _put(4, found, 16, 128)
+    if depth == 2:
+        _put(5, found, 512, 128)
+        _put(6, found, 528, 128)
+    _put(7, found, 1024, 64)
+    fine = True
+    for row in range(count):
+        total = found[1024 + 16 * row]
+        fine &= _F(2.0**-60) < total < _F(2.0**100)
+        share = _all(_F(1) / total)
+        for deep in range(depth):
+            t = 512 * deep + 32 * row
+            _write_bf16(out, to + 32 * (deep * rows + row), _read(found, t) * share, _read(found, t + 16) * share)
+    return fine
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
@@ -385,109 +435,126 @@ def product(
     _finish(sums, 1024 - now, 0, 32, bias, column_before, raised, out, to_before)
 
 
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _lower(scores: Any, begin: Any, count: Any, scale: Any, first: Any, low: Any) -> None:
+    """Lowers `low` of each row of scores (16, 32), so that 2^(scale · score + low) is at most 1 in its first `count` places."""
+    nothing = _all(_F(-np.inf))
+    for row in range(16):
+        t = begin + 32 * row
+        one, two = _first(_read(scores, t), count, nothing), _first(_read(scores, t + 16), count - 16, nothing)
+        found = -scale * _largest(_larger(one, two))
+        low[row] = found if first or found < low[row] else low[row]
+
+
 @compiled(types.void(_GIVEN, types.int64, _PLACES, _PLACES, types.int64, types.int64, types.float32, _TILES, _BITS))
 def attention(
-    qkv: Any, rows: Any, starts: Any, widths: Any, heads: Any, size: Any, scale: Any, tiles: Any, out: Any
+    qkv: Any, rows: Any, starts: Any, widths: Any, heads: Any, depth: Any, scale: Any, tiles: Any, out: Any
 ) -> None:
-    """Fills out (rows, heads · size) with each text's attention over itself.
+    """Fills out (rows, d) with each text's attention over itself, d = heads · depth · 32, where depth is 1 or 2.
 
-    `qkv` (rows, 3 · heads · size) has queries, keys and values; `size` is a multiple of 32. A text has `widths` rows from `starts`
-    on, and rows behind the last text become 0. `scale` times log2(e) is given.
+    `qkv` (rows, 3d) has queries, keys and values. A text has `widths` rows from `starts` on, and rows behind the last text
+    become 0. `scale` times log2(e) is given. Softmax subtracts no maximum, which no precision needs as long as 2^score stays
+    within the range of float32; where the sums of a block of 16 rows show that it did not, the block is done again with it.
+    Scores of the next 32 keys and sums over the last ones are computed while weights of the present ones are.
     """
-    longest = 0
+    most = 0
     for width in widths:
-        longest = max(longest, width)
-    most, words = (longest + 31) // 32 * 32, size // 2
-    keys, values = _aligned(most * words).view(np.int32), _aligned(most * words).view(np.uint16)
-    scores, weights = _aligned(32 * most), _aligned(16 * most).view(np.uint16)
-    found, totals = _aligned(512), np.empty(32, np.float32)
-    pairs, depth, columns = qkv.view(np.int32), size // 32, size // 16
+        most = max(most, (width + 31) // 32)
+    keys, values = _aligned(most * depth * 512).view(np.int32), _aligned(most * depth * 512).view(np.uint16)
+    scores, weights, found = _aligned(1536), _aligned(768).view(np.uint16), _aligned(1280)
+    ones, low, pairs = _aligned(512).view(np.uint16), np.zeros(16, np.float32), qkv.view(np.int32)
+    ones[:512] = 0x3F80
     _configure(tiles)
     for text in range(len(starts)):
         width = widths[text]
-        wide = (width + 31) // 32 * 32
+        blocks, turns = (width + 31) // 32, (width + 15) // 16
+        for t in range(512):  # ones for the last keys of the text, where there are keys
+            ones[512 + t] = 0x3F80 if 32 * (blocks - 1) + t // 32 * 2 + t % 2 < width else 0
         for head in range(heads):
+            query = head * depth * rows + starts[text]
             for deep in range(depth):
-                chunk = head * depth + deep
-                query = chunk * rows + starts[text]
-                key, value = query + heads * depth * rows, query + 2 * heads * depth * rows
-                for tile in range(wide // 16):
+                key = query + (heads * depth + deep) * rows
+                for tile in range(2 * blocks):
                     row = min(16 * tile, width - 1)
                     _transpose(pairs, (key + row) * 16, 16, width - 1 - row, keys, (tile * depth + deep) * 256)
-                for block in range(wide // 32):
-                    for half in range(2):
-                        place, to = (value + 32 * block) * 32 + 16 * half, (block * columns + 2 * deep + half) * 512
-                        _interleave(qkv, place, 32, width - 1 - 32 * block, values, to)
-            query, blocks, turns = head * depth * rows + starts[text], wide // 32, (width + 15) // 16
-            each = (blocks * depth + 15) // 16
-            for turn in range(turns + 2):  # scores of one 16 rows, while weights of the 16 before and sums of those before
-                here, there = turn % 2 * 16 * most, (1 - turn % 2) * 16 * most
-                for r in range(16):
-                    if turn < turns:
-                        for block in range(r * each, min(blocks, r * each + each)):
-                            _clear(0)
-                            _clear(1)
-                            for deep in range(depth):
-                                _take(2, qkv, (query + deep * rows + 16 * turn) * 32, 64)
-                                _take(3, keys, (2 * block * depth + deep) * 256, 64)
-                                _multiply(0, 2, 3)
-                                _take(3, keys, (2 * block * depth + depth + deep) * 256, 64)
-                                _multiply(1, 2, 3)
-                            _put(0, scores, here + 32 * block, 4 * wide)
-                            _put(1, scores, here + 32 * block + 16, 4 * wide)
-                    if 0 < turn <= turns and 16 * turn - 16 + r < width:
-                        totals[(turn + 1) % 2 * 16 + r] = _softmax(scores, there + r * wide, width, wide, scale, weights)
-                    if turn > 1:
-                        for step in range(r * each, min(blocks * depth, r * each + each)):
-                            deep, block = step // blocks, step % blocks
-                            if block == 0:
-                                _clear(4)
-                                _clear(5)
-                            _take(6, weights, here + 32 * block, 2 * wide)
-                            _take(7, values, (block * columns + 2 * deep) * 512, 64)
-                            _multiply(4, 6, 7)
-                            _take(7, values, (block * columns + 2 * deep + 1) * 512, 64)
-                            _multiply(5, 6, 7)
-                            if block == blocks - 1:
-                                _put(4, found, 0, 128)
-                                _put(5, found, 16, 128)
-                                row = 16 * turn - 32
-                                to = (query + deep * rows + row) * 32
-                                for t in range(min(16, width - row)):
-                                    share = _all(totals[turn % 2 * 16 + t])
-                                    one, two = _read(found, 32 * t) * share, _read(found, 32 * t + 16) * share
-                                    _write_bf16(out, to + 32 * t, one, two)
+                value = key + heads * depth * rows
+                for block in range(blocks):
+                    place, to, last = (value + 32 * block) * 32, (block * depth + deep) * 1024, width - 1 - 32 * block
+                    _interleave(qkv, place, 32, last, values, to)
+                    _interleave(qkv, place + 16, 32, last, values, to + 512)
+            for step in range(blocks * turns + 2):
+                here, there = step % 2 * 512, (step + 1) % 2 * 512
+                if step < blocks * turns:
+                    turn, block = step // blocks, step % blocks
+                    _score(qkv, query + 16 * turn, rows, depth, keys, block, scores, here)
+                if step > 1:
+                    turn, block = (step - 2) // blocks, (step - 2) % blocks
+                    last = block == blocks - 1
+                    _gather(weights, here, values, block, depth, ones, 512 if last else 0)
+                    if last:
+                        count, to = min(16, width - 16 * turn), (query + 16 * turn) * 32
+                        if not _settle(depth, found, count, out, to, rows):
+                            for part in range(2 * blocks):
+                                block = part % blocks
+                                _score(qkv, query + 16 * turn, rows, depth, keys, block, scores, 1024)
+                                if part < blocks:
+                                    _lower(scores, 1024, width - 32 * block, scale, block == 0, low)
+                                else:
+                                    _weigh(scores, 1024, scale, low, weights)
+                                    end = 512 if block == blocks - 1 else 0
+                                    _gather(weights, 1024, values, block, depth, ones, end)
+                            _settle(depth, found, count, out, to, rows)
+                            low[:] = 0
+                if 0 < step <= blocks * turns:
+                    _weigh(scores, there, scale, low, weights)
     _release()
     for chunk in range(heads * depth):
         out[(chunk * rows + starts[-1] + widths[-1]) * 32 : (chunk + 1) * rows * 32] = 0
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
-def _normalise(line: Any, weight: Any, bias: Any, epsilon: Any, out: Any, rows: Any, row: Any) -> None:
-    """Writes line, float32 (d,), with mean 0 and variance 1, times weight and plus bias."""
-    d, total = len(line), _all(_F(0))
-    for t in range(0, d, 16):
-        total = total + _read(line, t)
-    mean, total = _all(_total(total) / _F(d)), _all(_F(0))
-    for t in range(0, d, 16):
-        off = _read(line, t) - mean
-        total = _fused(off, off, total)
-    by = _all(_F(1) / np.sqrt(_total(total) / _F(d) + epsilon))
-    for t in range(0, d, 32):
-        one = _fused((_read(line, t) - mean) * by, _read(weight, t), _read(bias, t))
-        two = _fused((_read(line, t + 16) - mean) * by, _read(weight, t + 16), _read(bias, t + 16))
-        _write_bf16(out, t * rows + 32 * row, one, two)
+def _sum(left: Any, i: Any, right: Any, j: Any, lines: Any, t: Any) -> Any:
+    """Writes the sum of 32 values to lines from t on. Returns the sums of two of them each."""
+    one, two = _read_bf16(left, i) + _read_bf16(right, j), _read_bf16(left, i + 16) + _read_bf16(right, j + 16)
+    _write(lines, t, one)
+    _write(lines, t + 16, two)
+    return one + two
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _normalise(lines: Any, means: Any, weight: Any, bias: Any, epsilon: Any, out: Any, rows: Any, row: Any) -> None:
+    """Writes 8 lines, float32 (8 · d,), with mean 0 and variance 1, times weight and plus bias, to out (rows, d) from `row` on.
+
+    Rows do not wait for each other's sums, so that all of them are under way in the core at the same time.
+    """
+    d, shares = len(weight), np.empty(8, np.float32)
+    for r in range(8):
+        mean, first, second = _all(means[r]), _all(_F(0)), _all(_F(0))
+        for t in range(r * d, r * d + d, 32):
+            one, two = _read(lines, t) - mean, _read(lines, t + 16) - mean
+            first, second = _fused(one, one, first), _fused(two, two, second)
+        shares[r] = _F(1) / np.sqrt(_total(first + second) / _F(d) + epsilon)
+    for r in range(8):
+        mean, by = _all(means[r]), _all(shares[r])
+        for t in range(0, d, 32):
+            one, two = _read(lines, r * d + t) - mean, _read(lines, r * d + t + 16) - mean
+            one = _fused(one * by, _read(weight, t), _read(bias, t))
+            two = _fused(two * by, _read(weight, t + 16), _read(bias, t + 16))
+            _write_bf16(out, t * rows + 32 * (row + r), one, two)
 
 
 @compiled(types.void(_BITS, types.int64, _GIVEN, _WEIGHTS, _WEIGHTS, types.float32))
 def add_normalised(hidden: Any, rows: Any, added: Any, weight: Any, bias: Any, epsilon: Any) -> None:
     """Hidden states (rows, d) become the layer normalisation of their sum with `added`."""
-    line = _aligned(len(weight))
-    for row in range(rows):
-        for t in range(0, len(line), 16):
-            place = (t // 32 * rows + row) * 32 + t % 32
-            _write(line, t, _read_bf16(hidden, place) + _read_bf16(added, place))
-        _normalise(line, weight, bias, epsilon, hidden, rows, row)
+    d, lines, means = len(weight), _aligned(8 * len(weight)), np.empty(8, np.float32)
+    for row in range(0, rows, 8):
+        for r in range(8):
+            total = _all(_F(0))
+            for t in range(0, d, 32):
+                place = t * rows + 32 * (row + r)
+                total = total + _sum(hidden, place, added, place, lines, r * d + t)
+            means[r] = _total(total) / _F(d)
+        _normalise(lines, means, weight, bias, epsilon, hidden, rows, row)
 
 
 @compiled(types.void(_GIVEN, _PLACES, _GIVEN, _PLACES, _WEIGHTS, _WEIGHTS, types.float32, _BITS))
@@ -495,11 +562,14 @@ def embeddings(
     words: Any, ids: Any, positions: Any, places: Any, weight: Any, bias: Any, epsilon: Any, out: Any
 ) -> None:
     """Fills out (t, d) with the layer normalisation of each token's row of `words` plus its place's of `positions`, both row by row."""
-    d, line = len(weight), _aligned(len(weight))
-    for row in range(len(ids)):
-        for t in range(0, d, 16):
-            _write(line, t, _read_bf16(words, ids[row] * d + t) + _read_bf16(positions, places[row] * d + t))
-        _normalise(line, weight, bias, epsilon, out, len(ids), row)
+    d, lines, means = len(weight), _aligned(8 * len(weight)), np.empty(8, np.float32)
+    for row in range(0, len(ids), 8):
+        for r in range(8):
+            total, word, place = _all(_F(0)), ids[row + r] * d, places[row + r] * d
+            for t in range(0, d, 32):
+                total = total + _sum(words, word + t, positions, place + t, lines, r * d + t)
+            means[r] = _total(total) / _F(d)
+        _normalise(lines, means, weight, bias, epsilon, out, len(ids), row)
 
 
 @compiled(types.void(_GIVEN, types.int64, _PLACES, _PLACES, types.float32[:, ::1]))

@@ -21,7 +21,7 @@ _RAISED = 256  # rows whose widest values, those within the feed-forward part, a
 
 def possible(width: int, heads: int, between: int) -> bool:
     """Whether processor, system and Numba have what it takes, for `heads` of a width and `between` in the feed-forward part."""
-    if width % heads or width // heads % 32 or between % 32:
+    if width % heads or width // heads not in (32, 64) or between % 32:
         return False
     try:
         if not torch.cpu._init_amx():  # type: ignore[no-untyped-call]  # asks the system for the tiles
@@ -53,8 +53,8 @@ class Tiled:
         from stages.compiled import layers
 
         self.own, self.code = own, layers
-        self.size = own.width // own.heads
-        self.scale = np.float32(math.log2(math.e) / math.sqrt(self.size))
+        self.depth = own.width // own.heads // 32
+        self.scale = np.float32(math.log2(math.e) / math.sqrt(32 * self.depth))
         self.words, self.positions = _bits(own.words), _bits(own.positions)
         self.tiles = np.zeros(64, dtype=np.uint8)  # the first palette; bytes a row from 16 on, in uint16, and rows from 48 on
         self.tiles[0], self.tiles[16:32:2], self.tiles[48:56] = 1, 64, 16
@@ -74,7 +74,7 @@ class Tiled:
         code.embeddings(self.words, flat, self.positions, places, *self._norm(own.norm), hidden)
         for layer in own.layers:
             self._product(hidden, rows, rows, layer.qkv, qkv, rows)
-            code.attention(qkv, rows, starts, widths, own.heads, self.size, self.scale, self.tiles, mixed)
+            code.attention(qkv, rows, starts, widths, own.heads, self.depth, self.scale, self.tiles, mixed)
             self._product(mixed, rows, rows, layer.output, added, rows)
             code.add_normalised(hidden, rows, added, *self._norm(layer.first_norm))
             for row in range(0, rows, _RAISED):
