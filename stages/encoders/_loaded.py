@@ -14,6 +14,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import TruncationStrategy
+from transformers.utils import PaddingStrategy
 
 from stages.encoders import _packed
 from stages.encoders._cores import bf16_gain, threads_for
@@ -326,17 +328,22 @@ class Loaded:
         """The tokens of each prompt and text, uncut; None for a model without tokens that count."""
         if not self._counts_tokens:
             return None
-        return self._tokenized(items, truncation=False) if items else []
+        return self._tokenized(items, limit=None) if items else []
 
     def _cut(self, items: _Items) -> list[np.ndarray]:
-        return self._tokenized(items, truncation=True, max_length=self.max_tokens)
+        return self._tokenized(items, limit=self.max_tokens)
 
-    def _tokenized(self, items: _Items, **how: Any) -> list[np.ndarray]:
+    def _tokenized(self, items: _Items, *, limit: int | None) -> list[np.ndarray]:
+        """Tokens of each prompt and text, int64, cut to `limit`. Offsets, which take a quarter of the time, are left out."""
         tokenizer: Any = self.model.tokenizer
         joined = [prompt + text for prompt, text in items]
         with self._tokenizing:
-            ids = tokenizer(joined, return_attention_mask=False, return_token_type_ids=False, verbose=False, **how)
-        return [np.array(one, dtype=np.int64) for one in ids["input_ids"]]
+            if not tokenizer.is_fast:
+                how = {"truncation": limit is not None, "max_length": limit, "return_attention_mask": False}
+                return [np.array(one, dtype=np.int64) for one in tokenizer(joined, verbose=False, **how)["input_ids"]]
+            cut = TruncationStrategy.DO_NOT_TRUNCATE if limit is None else TruncationStrategy.LONGEST_FIRST
+            tokenizer.set_truncation_and_padding(PaddingStrategy.DO_NOT_PAD, cut, limit, 0, None, None)
+            return [np.array(one.ids, dtype=np.int64) for one in tokenizer.backend_tokenizer.encode_batch_fast(joined)]
 
     def _lengths(self, items: _Items) -> np.ndarray:
         """Tokens of each prompt and text: int64 (n,). A static model has no limit, so a quarter of the characters will do."""
