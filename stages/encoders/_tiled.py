@@ -69,11 +69,16 @@ class Tiled:
         self.depth = own.width // own.heads // 32
         self.scale = np.float32(math.log2(math.e) / math.sqrt(32 * self.depth))
         self.words, self.positions, self.norm = _bits(own.words), _bits(own.positions), self._norm(own.norm)
-        self.tiles = np.zeros(64, dtype=np.uint8)  # the first palette; bytes a row from 16 on, in uint16, and rows from 48 on
+        self.tiles = np.zeros(
+            64, dtype=np.uint8
+        )  # the first palette; bytes a row from 16 on, in uint16, and rows from 48 on
         self.tiles[0], self.tiles[16:32:2], self.tiles[48:56] = 1, 64, 16
         products = ("qkv", "output", "up", "down")
         self.layers = [
-            (*(self._linear(getattr(one, name)) for name in products), *map(self._norm, (one.first_norm, one.second_norm)))
+            (
+                *(self._linear(getattr(one, name)) for name in products),
+                *map(self._norm, (one.first_norm, one.second_norm)),
+            )
             for one in own.layers
         ]
 
@@ -105,9 +110,12 @@ class Tiled:
 
     def product(self, values: torch.Tensor, by: Any) -> torch.Tensor:
         """One linear layer of values (t, k), which lie in memory as those of a frame do, and so does what is returned."""
-        count, linear = len(values), self._linear(by)
-        out = torch.empty((count, len(linear.bias)), dtype=values.dtype)
-        self._multiply(_bits(values), count, count, linear, _bits(out), count)
+        rows, linear = len(values), self._linear(by)
+        out = torch.empty((rows, len(linear.bias)), dtype=values.dtype)
+        for row in range(0, rows, _RAISED):
+            self._multiply(
+                _bits(values)[32 * row :], rows, min(_RAISED, rows - row), linear, _bits(out)[32 * row :], rows
+            )
         return out
 
     def _multiply(
