@@ -24,7 +24,7 @@ _ARRAY, _TILE = (
 )  # arguments of an instruction: an array, of which it gets the address; a tile's number
 
 
-class _BFloat(ir.Type):
+class _BFloat(ir.Type):  # type: ignore[misc]
     """LLVM's bf16, which llvmlite has no name for."""
 
     def _to_string(self) -> str:
@@ -243,11 +243,14 @@ def transpose(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any, 
 @_instruction(types.void, *_ROWS)
 def interleave(b: Any, source: Any, place: Any, stride: Any, last: Any, to: Any, at: Any) -> None:
     """32 rows of 16 bf16 values, the values of two rows in turns; 0 behind the last row."""
-    zero = ir.Constant(_HALVES, [0] * 16)
+    zero, order = ir.Constant(_HALVES, [0] * 16), [i // 2 + i % 2 * 16 for i in range(32)]
+
+    def real(row: int) -> Any:
+        found = _row(b, source, place, stride, row, last, _HALVES)
+        return b.select(b.icmp_signed("<=", _I64(row), last), found, zero)
+
     for r in range(0, 32, 2):
-        pair = [_row(b, source, place, stride, r + i, last, _HALVES) for i in (0, 1)]
-        pair = [b.select(b.icmp_signed("<=", _I64(r + i), last), pair[i], zero) for i in (0, 1)]
-        _store(b, _shuffled(b, *pair, [i // 2 + i % 2 * 16 for i in range(32)]), to, b.add(at, _I64(16 * r)))
+        _store(b, _shuffled(b, real(r), real(r + 1), order), to, b.add(at, _I64(16 * r)))
 
 
 @_instruction(types.void, _ARRAY)

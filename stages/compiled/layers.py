@@ -217,6 +217,40 @@ def _lower(scores: Any, begin: Any, count: Any, scale: Any, first: Any, low: Any
         low[row] = found if first or found < low[row] else low[row]
 
 
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _arrange(
+    qkv: Any, pairs: Any, rows: Any, key: Any, value: Any, width: Any, depth: Any, keys: Any, values: Any
+) -> None:
+    """Fills keys and values with tiles of a text's keys and values of one head, which begin in rows `key` and `value` of qkv."""
+    blocks = (width + 31) // 32
+    for deep in range(depth):
+        for tile in range(2 * blocks):
+            row = min(16 * tile, width - 1)
+            transpose(pairs, (key + deep * rows + row) * 16, 16, width - 1 - row, keys, (tile * depth + deep) * 256)
+        for block in range(blocks):
+            place, last = (value + deep * rows + 32 * block) * 32, width - 1 - 32 * block
+            interleave(qkv, place, 32, last, values, (block * depth + deep) * 1024)
+            interleave(qkv, place + 16, 32, last, values, (block * depth + deep) * 1024 + 512)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _again(
+    qkv: Any, query: Any, rows: Any, width: Any, depth: Any, scale: Any, keys: Any, values: Any, ones: Any,
+    scores: Any, low: Any, weights: Any,
+) -> None:  # fmt: skip
+    """Gathers the weighted values of 16 rows with each row's largest score subtracted."""
+    blocks = (width + 31) // 32
+    for part in range(2 * blocks):
+        block = part % blocks
+        _score(qkv, query, rows, depth, keys, block, scores, 1024)
+        if part < blocks:
+            _lower(scores, 1024, width - 32 * block, scale, block == 0, low)
+        else:
+            _weigh(scores, 1024, scale, low, weights)
+            _gather(weights, 1024, values, block, depth, ones, 512 if block == blocks - 1 else 0)
+    low[:] = 0
+
+
 @compiled(types.void(_GIVEN, types.int64, _PLACES, _PLACES, types.int64, types.int64, types.float32, _TILES, _BITS))
 def attention(
     qkv: Any, rows: Any, starts: Any, widths: Any, heads: Any, depth: Any, scale: Any, tiles: Any, out: Any
@@ -238,45 +272,28 @@ def attention(
     configure(tiles)
     for text in range(len(starts)):
         width = widths[text]
-        blocks, turns = (width + 31) // 32, (width + 15) // 16
-        for t in range(512):  # ones for the last keys of the text, where there are keys
+        blocks, steps = (width + 31) // 32, (width + 31) // 32 * ((width + 15) // 16)
+        for t in range(512):  # for the last keys of the text, ones where there are keys
             ones[512 + t] = 0x3F80 if 32 * (blocks - 1) + t // 32 * 2 + t % 2 < width else 0
         for head in range(heads):
-            query = head * depth * rows + starts[text]
-            for deep in range(depth):
-                key = query + (heads * depth + deep) * rows
-                for tile in range(2 * blocks):
-                    row = min(16 * tile, width - 1)
-                    transpose(pairs, (key + row) * 16, 16, width - 1 - row, keys, (tile * depth + deep) * 256)
-                value = key + heads * depth * rows
-                for block in range(blocks):
-                    place, to, last = (value + 32 * block) * 32, (block * depth + deep) * 1024, width - 1 - 32 * block
-                    interleave(qkv, place, 32, last, values, to)
-                    interleave(qkv, place + 16, 32, last, values, to + 512)
-            for step in range(blocks * turns + 2):
+            query, apart = head * depth * rows + starts[text], heads * depth * rows
+            _arrange(qkv, pairs, rows, query + apart, query + 2 * apart, width, depth, keys, values)
+            for step in range(steps + 2):
                 here, there = step % 2 * 512, (step + 1) % 2 * 512
-                if step < blocks * turns:
-                    turn, block = step // blocks, step % blocks
-                    _score(qkv, query + 16 * turn, rows, depth, keys, block, scores, here)
+                if step < steps:
+                    _score(qkv, query + 16 * (step // blocks), rows, depth, keys, step % blocks, scores, here)
                 if step > 1:
-                    turn, block = (step - 2) // blocks, (step - 2) % blocks
-                    last = block == blocks - 1
-                    _gather(weights, here, values, block, depth, ones, 512 if last else 0)
-                    if last:
-                        count, to = min(16, width - 16 * turn), (query + 16 * turn) * 32
+                    row, block = (step - 2) // blocks * 16, (step - 2) % blocks
+                    end = block == blocks - 1
+                    _gather(weights, here, values, block, depth, ones, 512 if end else 0)
+                    if end:
+                        count, to = min(16, width - row), (query + row) * 32
                         if not _settle(depth, found, count, out, to, rows):
-                            for part in range(2 * blocks):
-                                block = part % blocks
-                                _score(qkv, query + 16 * turn, rows, depth, keys, block, scores, 1024)
-                                if part < blocks:
-                                    _lower(scores, 1024, width - 32 * block, scale, block == 0, low)
-                                else:
-                                    _weigh(scores, 1024, scale, low, weights)
-                                    end = 512 if block == blocks - 1 else 0
-                                    _gather(weights, 1024, values, block, depth, ones, end)
+                            _again(
+                                qkv, query + row, rows, width, depth, scale, keys, values, ones, scores, low, weights
+                            )
                             _settle(depth, found, count, out, to, rows)
-                            low[:] = 0
-                if 0 < step <= blocks * turns:
+                if 0 < step <= steps:
                     _weigh(scores, there, scale, low, weights)
     release()
     for chunk in range(heads * depth):

@@ -145,7 +145,7 @@ class Loaded:
     @property
     def arithmetic(self) -> str:
         """What else than the text and the weights a vector's last bits hang on."""
-        kind = "own" if self.own else "library"
+        kind = "library" if self.own is None else "own" if self.own.tiled is None else "tiles"
         return f"{kind} {'bf16' if self.autocast else 'fp32'} {self.device.type}"
 
     @property

@@ -3,7 +3,8 @@
 On a processor the tokens of several texts lie one after the other in a frame of a fixed number of rows. Linear layers,
 normalisation and the feed-forward part work on the whole frame, attention on the texts of one length at a time. In a frame
 of fixed size a row's bits do not hang on the other rows, so a text's vector hangs on the text alone; `alone` says whether
-that was seen to hold here. On a GPU a batch is one padded block with a mask.
+that was seen to hold here. On a processor with AMX, bf16 is computed by `stages.encoders._tiled` instead. On a GPU a batch is
+one padded block with a mask.
 
 The mean and the length of a vector are computed in float32, whatever the layers compute in.
 """

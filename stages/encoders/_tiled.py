@@ -26,7 +26,7 @@ def possible(width: int, heads: int, between: int) -> bool:
     try:
         if not torch.cpu._init_amx():  # type: ignore[no-untyped-call]  # asks the system for the tiles
             return False
-    except AttributeError:
+    except (AttributeError, RuntimeError):
         return False
     from numba.core.registry import cpu_target
 
@@ -46,9 +46,19 @@ def _bits(values: torch.Tensor) -> np.ndarray:
     return np.asarray(values.view(torch.uint16).numpy()).reshape(-1)
 
 
-def _room(*sizes: int) -> list[np.ndarray]:
-    """uint16 arrays that begin with a line of the cache, as torch's memory does, so that no row of a tile lies in two."""
-    return [torch.empty(size, dtype=torch.uint16).numpy() for size in sizes]
+class _Rows(NamedTuple):
+    """An array (rows, d) as `stages.compiled.layers` has it, or its rows from one on."""
+
+    bits: np.ndarray  # uint16, of bf16
+    rows: int  # those of the whole array
+
+    @classmethod
+    def empty(cls, rows: int, d: int) -> _Rows:
+        """An array that begins with a line of the cache, as torch's memory does, so that no row of a tile lies in two."""
+        return cls(torch.empty(rows * d, dtype=torch.uint16).numpy(), rows)
+
+    def from_row(self, row: int) -> _Rows:
+        return _Rows(self.bits[32 * row :], self.rows)
 
 
 class _Linear(NamedTuple):
@@ -57,6 +67,18 @@ class _Linear(NamedTuple):
     weights: np.ndarray  # uint16 (n · k,)
     bias: np.ndarray  # float32 (n,)
     k: int
+
+
+_Norm = tuple[np.ndarray, np.ndarray, np.float32]  # weight and bias, float32 (d,), and epsilon
+
+
+class _Layer(NamedTuple):
+    qkv: _Linear
+    output: _Linear
+    first_norm: _Norm
+    up: _Linear
+    down: _Linear
+    second_norm: _Norm
 
 
 class Tiled:
@@ -69,63 +91,59 @@ class Tiled:
         self.depth = own.width // own.heads // 32
         self.scale = np.float32(math.log2(math.e) / math.sqrt(32 * self.depth))
         self.words, self.positions, self.norm = _bits(own.words), _bits(own.positions), self._norm(own.norm)
-        self.tiles = np.zeros(
-            64, dtype=np.uint8
-        )  # the first palette; bytes a row from 16 on, in uint16, and rows from 48 on
+        self.tiles = np.zeros(64, dtype=np.uint8)  # the palette; bytes a row from 16 on, in uint16; rows from 48 on
         self.tiles[0], self.tiles[16:32:2], self.tiles[48:56] = 1, 64, 16
-        products = ("qkv", "output", "up", "down")
         self.layers = [
-            (
-                *(self._linear(getattr(one, name)) for name in products),
-                *map(self._norm, (one.first_norm, one.second_norm)),
+            _Layer(
+                self._linear(one.qkv), self._linear(one.output), self._norm(one.first_norm),
+                self._linear(one.up), self._linear(one.down), self._norm(one.second_norm),
             )
             for one in own.layers
-        ]
+        ]  # fmt: skip
 
     def vectors(self, ids: Sequence[np.ndarray]) -> torch.Tensor:
         """Pooled vectors float32 (m, d) of texts, their tokens int64."""
-        own, code, multiply = self.own, self.code, self._multiply
+        own, code = self.own, self.code
         widths = np.array([len(one) for one in ids])
         starts, tokens = np.cumsum(widths) - widths, int(widths.sum())
         rows = -(-tokens // 32) * 32
         flat, places = np.zeros(rows, dtype=np.int64), np.full(rows, own.first_position)
         np.concatenate(ids, out=flat[:tokens])
         places[:tokens] += np.arange(tokens) - np.repeat(starts, widths)
-        size = rows * own.width
-        hidden, mixed, added, parts, raised = _room(size, size, size, 3 * size, _RAISED * len(self.layers[0][2].bias))
-        code.embeddings(self.words, flat, self.positions, places, *self.norm, hidden)
-        for qkv, output, up, down, first_norm, second_norm in self.layers:
-            multiply(hidden, rows, rows, qkv, parts, rows)
-            code.attention(parts, rows, starts, widths, own.heads, self.depth, self.scale, self.tiles, mixed)
-            multiply(mixed, rows, rows, output, added, rows)
-            code.add_normalised(hidden, rows, added, *first_norm)
+        if flat.max() >= len(own.words) or places.max() >= len(own.positions):
+            raise IndexError("a token or its place is not among the embeddings of the model")
+        hidden, mixed, added = (_Rows.empty(rows, own.width) for _ in range(3))
+        parts, raised = _Rows.empty(rows, 3 * own.width), _Rows.empty(_RAISED, len(self.layers[0].up.bias))
+        code.embeddings(self.words, flat, self.positions, places, *self.norm, hidden.bits)
+        for layer in self.layers:
+            self._multiply(hidden, rows, layer.qkv, parts)
+            code.attention(*parts, starts, widths, own.heads, self.depth, self.scale, self.tiles, mixed.bits)
+            self._multiply(mixed, rows, layer.output, added)
+            code.add_normalised(*hidden, added.bits, *layer.first_norm)
             for row in range(0, rows, _RAISED):
                 count = min(_RAISED, rows - row)
-                multiply(hidden[32 * row :], rows, count, up, raised, _RAISED, gelu=True)
-                multiply(raised, _RAISED, count, down, added[32 * row :], rows)
-            code.add_normalised(hidden, rows, added, *second_norm)
+                self._multiply(hidden.from_row(row), count, layer.up, raised, gelu=True)
+                self._multiply(raised, count, layer.down, added.from_row(row))
+            code.add_normalised(*hidden, added.bits, *layer.second_norm)
         found = torch.empty((len(ids), own.width))
-        code.means(hidden, rows, starts, np.ones_like(widths) if own.cls else widths, found.numpy())
+        code.means(*hidden, starts, np.ones_like(widths) if own.cls else widths, found.numpy())
         return found
 
     def product(self, values: torch.Tensor, by: Any) -> torch.Tensor:
         """One linear layer of values (t, k), which lie in memory as those of a frame do, and so does what is returned."""
         rows, linear = len(values), self._linear(by)
-        out = torch.empty((rows, len(linear.bias)), dtype=values.dtype)
+        found = torch.empty((rows, len(linear.bias)), dtype=values.dtype)
+        given, out = _Rows(_bits(values), rows), _Rows(_bits(found), rows)
         for row in range(0, rows, _RAISED):
-            self._multiply(
-                _bits(values)[32 * row :], rows, min(_RAISED, rows - row), linear, _bits(out)[32 * row :], rows
-            )
-        return out
+            self._multiply(given.from_row(row), min(_RAISED, rows - row), linear, out.from_row(row))
+        return found
 
-    def _multiply(
-        self, values: np.ndarray, rows: int, count: int, by: _Linear, out: np.ndarray, lines: int, gelu: bool = False
-    ) -> None:
-        self.code.product(values, rows, count, *by, gelu, self.tiles, out, lines)
+    def _multiply(self, given: _Rows, count: int, by: _Linear, out: _Rows, *, gelu: bool = False) -> None:
+        self.code.product(*given, count, *by, gelu, self.tiles, *out)
 
     @staticmethod
     def _linear(of: Any) -> _Linear:
         return _Linear(_bits(of.weight), of.bias.numpy(), of.weight.numel() // of.bias.numel())
 
-    def _norm(self, norm: Any) -> tuple[np.ndarray, np.ndarray, np.float32]:
+    def _norm(self, norm: Any) -> _Norm:
         return norm.weight.numpy(), norm.bias.numpy(), np.float32(self.own.epsilon)
