@@ -39,7 +39,7 @@ from stages.compiled.instructions import (
     write_bf16,
 )
 
-INSTRUCTIONS = ""
+INSTRUCTIONS = "62742915d5954b1fbb6332009d9c89db49931107d1303523a4e1bcd0ac37e873"
 """The sha256 of instructions.py. What is kept of this file's loops is told by this file alone, so it has to change with that one."""
 
 _F = np.float32
@@ -176,32 +176,36 @@ def product(
     each = (32 + steps - 1) // steps
     now, column_before, to_before, some = 0, 0, 0, False
     configure(tiles)
-    for column in range(0, len(bias), 32):
-        for row in range(0, count, 32):
-            clear(0)
-            clear(1)
-            clear(2)
-            clear(3)
-            for step in range(steps):
-                place, weight = (step * rows + row) * 32, (column // 32 * steps + step) * 1024
-                take(4, values, place, 64)
-                take(6, weights, weight, 64)
-                multiply(0, 4, 6)
-                take(7, weights, weight + 512, 64)
-                multiply(1, 4, 7)
-                take(5, values, place + 512, 64)
-                multiply(2, 5, 6)
-                multiply(3, 5, 7)
-                first, last = min(32, step * each), min(32, step * each + each)
-                for line in range(first, last):
-                    fetch(out, column * lines + 32 * (row + line))
-                if some:
-                    _finish(sums, 1024 - now, first, last, bias, column_before, raised, out, to_before)
-            put(0, sums, now, 128)
-            put(1, sums, now + 16, 128)
-            put(2, sums, now + 512, 128)
-            put(3, sums, now + 528, 128)
-            now, column_before, to_before, some = 1024 - now, column, column * lines + 32 * row, True
+    across, down = len(bias) // 32, count // 32
+    for block in range(across * down):
+        if k > 512:  # which of the two stays in the nearest cache: the values, or the weights
+            row, column = 32 * (block // across), 32 * (block % across)
+        else:
+            row, column = 32 * (block % down), 32 * (block // down)
+        clear(0)
+        clear(1)
+        clear(2)
+        clear(3)
+        for step in range(steps):
+            place, weight = (step * rows + row) * 32, (column // 32 * steps + step) * 1024
+            take(4, values, place, 64)
+            take(6, weights, weight, 64)
+            multiply(0, 4, 6)
+            take(7, weights, weight + 512, 64)
+            multiply(1, 4, 7)
+            take(5, values, place + 512, 64)
+            multiply(2, 5, 6)
+            multiply(3, 5, 7)
+            first, last = min(32, step * each), min(32, step * each + each)
+            for line in range(first, last):
+                fetch(out, column * lines + 32 * (row + line))
+            if some:
+                _finish(sums, 1024 - now, first, last, bias, column_before, raised, out, to_before)
+        put(0, sums, now, 128)
+        put(1, sums, now + 16, 128)
+        put(2, sums, now + 512, 128)
+        put(3, sums, now + 528, 128)
+        now, column_before, to_before, some = 1024 - now, column, column * lines + 32 * row, True
     release()
     _finish(sums, 1024 - now, 0, 32, bias, column_before, raised, out, to_before)
 
