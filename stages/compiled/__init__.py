@@ -2,7 +2,8 @@
 
 What is compiled is kept beside the source, or in the user's cache folder, so that it takes seconds once. Sums of floats are
 written out in the order in which they are added, and are the same to the bit on every processor, but where it says otherwise.
-A module calls no compiled loop of another one: what is kept would not notice that the other one changed.
+A module calls no compiled loop of another one: what is kept would not notice that the other one changed. Where one uses
+another's instructions, it names their sha256 for that.
 """
 
 from __future__ import annotations
