@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--texts", type=int, help="200 on a processor, 20,000 on a GPU")
     parser.add_argument("--file", help="texts of your own, one a line")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--storage", action="store_true", help="recall by storage and dimensions, and nothing else")

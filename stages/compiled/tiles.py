@@ -10,47 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 
 from stages.compiled import compiled, given
-from stages.compiled.amx import (
-    ARRAY,
-    I16,
-    I64,
-    LANES,
-    TILES,
-    VECTOR,
-    aligned,
-    clear,
-    configure,
-    instruction,
-    load,
-    multiply,
-    put,
-    read,
-    release,
-    take,
-)  # fmt: skip
+from stages.compiled.instructions import TILES, aligned, clear, configure, lowest, multiply, put, read, release, take
+from stages.compiled.instructions import above as _above
 
 _ROWS = 512  # documents that stay in the cache together with a pack of queries
 _CODES, _LIMITS = given(types.uint16), given(types.float32)
-
-
-@instruction(types.int64, ARRAY, types.int64, LANES, LANES)
-def _above(b: Any, data: Any, place: Any, one: Any, two: Any) -> Any:
-    """Which of 32 values are above those of two registers, as the bits of a number."""
-    found = []
-    for half, floor in enumerate((one, two)):
-        values = load(b, data, b.add(place, I64(16 * half)), VECTOR)
-        found.append(b.zext(b.bitcast(b.fcmp_ordered(">", values, floor), I16), I64))
-    return b.or_(found[0], b.shl(found[1], I64(16)))
-
-
-@instruction(types.int64, types.int64)
-def _lowest(b: Any, bits: Any) -> Any:
-    """The place of the lowest bit of a number that is not 0."""
-    return b.cttz(bits, ir.Constant(ir.IntType(1), 1))
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
@@ -107,7 +74,7 @@ def _keep(
     for row in range(first, min(last, count - document)):
         bits = _above(sums, 32 * row, *floor)
         while bits:
-            column = _lowest(bits)
+            column = lowest(bits)
             bits &= bits - 1
             rough, of = sums[32 * row + column], query + column
             off = error[of] + abs(rough) * np.float32(2.0**-21)

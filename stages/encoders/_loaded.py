@@ -14,6 +14,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import TruncationStrategy
+from transformers.utils import PaddingStrategy
 
 from stages.encoders import _packed
 from stages.encoders._cores import bf16_gain, threads_for
@@ -143,7 +145,7 @@ class Loaded:
     @property
     def arithmetic(self) -> str:
         """What else than the text and the weights a vector's last bits hang on."""
-        kind = "own" if self.own else "library"
+        kind = "library" if self.own is None else "own" if self.own.tiled is None else "tiles"
         return f"{kind} {'bf16' if self.autocast else 'fp32'} {self.device.type}"
 
     @property
@@ -180,21 +182,12 @@ class Loaded:
         """Tokenizes each distinct prompt and text once. May run in another thread, beside `embed`."""
         keyed = self._keyed(texts, role, prompts)
         items = list(dict.fromkeys(keyed))
-        tokens = self._tokens(items)
-        lengths = np.fromiter(map(len, tokens), np.int64, len(tokens)) if tokens is not None else self._lengths(items)
+        tokens, lengths, long = self._sized(items)
         order = sorted(range(len(items)), key=lambda i: (items[i][0], lengths[i], i))
-        items, lengths = [items[i] for i in order], lengths[order]
+        items, lengths, long = [items[i] for i in order], lengths[order], long[order]
         place = {item: i for i, item in enumerate(items)}
         inverse = np.fromiter((place[item] for item in keyed), dtype=np.int64, count=len(keyed))
         ids = None if tokens is None or self.own is None else [tokens[i] for i in order]
-        long = np.zeros(len(items), dtype=bool)
-        if self.max_tokens is not None:
-            long = lengths > self.max_tokens
-            lengths = np.minimum(lengths, self.max_tokens)
-            if ids is not None and long.any():
-                places = np.flatnonzero(long).tolist()
-                for i, cut in zip(places, self._cut([items[i] for i in places]), strict=True):
-                    ids[i] = cut
         return Prepared(items, lengths, ids, inverse, role, long[inverse])
 
     def embed(
@@ -232,7 +225,7 @@ class Loaded:
     def truncated(self, texts: Sequence[str], role: str, prompts: Sequence[str | None] | None = None) -> np.ndarray:
         """Which texts are longer than `max_tokens`, prompts included, so that `encode` cuts them: bool (n,)."""
         limit, items = self.max_tokens, self._keyed(texts, role, prompts)
-        return np.zeros(len(items), dtype=bool) if limit is None else self._lengths(items) > limit
+        return np.zeros(len(items), dtype=bool) if limit is None else self._sized(items)[2]
 
     def _keyed(self, texts: Sequence[str], role: str, prompts: Sequence[str | None] | None) -> list[tuple[str, str]]:
         own = prompts if prompts is not None else [None] * len(texts)
@@ -322,28 +315,37 @@ class Loaded:
             return STATIC_TOKENS
         return CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
 
-    def _tokens(self, items: _Items) -> list[np.ndarray] | None:
-        """The tokens of each prompt and text, uncut; None for a model without tokens that count."""
+    def _sized(self, items: _Items) -> tuple[list[np.ndarray] | None, np.ndarray, np.ndarray]:
+        """The tokens of each prompt and text that are encoded, their number int64 (n,), and bool (n,) where there are more.
+
+        None for a model without tokens that count: a quarter of the characters will do as their number.
+        """
+        limit = self.max_tokens
         if not self._counts_tokens:
-            return None
-        return self._tokenized(items, truncation=False) if items else []
+            lengths = np.array([1 + len(prompt + text) // 4 for prompt, text in items], dtype=np.int64)
+            return None, lengths if limit is None else np.minimum(lengths, limit), lengths > (limit or np.inf)
+        tokens, long = self._tokenized(items, limit=limit) if items else ([], [])
+        return tokens, np.fromiter(map(len, tokens), np.int64, len(tokens)), np.array(long, dtype=bool)
 
-    def _cut(self, items: _Items) -> list[np.ndarray]:
-        return self._tokenized(items, truncation=True, max_length=self.max_tokens)
-
-    def _tokenized(self, items: _Items, **how: Any) -> list[np.ndarray]:
+    def _tokenized(self, items: _Items, *, limit: int | None) -> tuple[list[np.ndarray], list[bool]]:
+        """Tokens of each prompt and text, int64, cut to `limit`, and whether they were cut. Offsets, which take time, are left out."""
         tokenizer: Any = self.model.tokenizer
         joined = [prompt + text for prompt, text in items]
         with self._tokenizing:
-            ids = tokenizer(joined, return_attention_mask=False, return_token_type_ids=False, verbose=False, **how)
-        return [np.array(one, dtype=np.int64) for one in ids["input_ids"]]
-
-    def _lengths(self, items: _Items) -> np.ndarray:
-        """Tokens of each prompt and text: int64 (n,). A static model has no limit, so a quarter of the characters will do."""
-        tokens = self._tokens(items)
-        if tokens is None:
-            return np.array([1 + len(prompt + text) // 4 for prompt, text in items], dtype=np.int64)
-        return np.array([len(one) for one in tokens], dtype=np.int64)
+            if not tokenizer.is_fast:
+                how = {"truncation": limit is not None, "max_length": limit, "return_attention_mask": False}
+                cut, whole = (tokenizer(joined, verbose=False, **each)["input_ids"] for each in (how, {}))
+                return [np.array(one, dtype=np.int64) for one in cut], [
+                    one != all_ for one, all_ in zip(cut, whole, strict=True)
+                ]
+            strategy = TruncationStrategy.DO_NOT_TRUNCATE if limit is None else TruncationStrategy.LONGEST_FIRST
+            tokenizer.set_truncation_and_padding(PaddingStrategy.DO_NOT_PAD, strategy, limit, 0, None, None)
+            encode = tokenizer.backend_tokenizer.encode_batch_fast
+            alone = (
+                self.device.type == "cpu"
+            )  # a tokenizer's threads are worth less than the cores that embed meanwhile
+            found = [encode([text])[0] for text in joined] if alone else encode(joined)
+        return [np.array(one.ids, dtype=np.int64) for one in found], [bool(one.overflowing) for one in found]
 
 
 class Batches(Protocol):

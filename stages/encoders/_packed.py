@@ -3,7 +3,8 @@
 On a processor the tokens of several texts lie one after the other in a frame of a fixed number of rows. Linear layers,
 normalisation and the feed-forward part work on the whole frame, attention on the texts of one length at a time. In a frame
 of fixed size a row's bits do not hang on the other rows, so a text's vector hangs on the text alone; `alone` says whether
-that was seen to hold here. On a GPU a batch is one padded block with a mask.
+that was seen to hold here. On a processor with AMX, bf16 is computed by `stages.encoders._tiled` instead. On a GPU a batch is
+one padded block with a mask.
 
 The mean and the length of a vector are computed in float32, whatever the layers compute in.
 """
@@ -19,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+from stages.encoders import _tiled
 
 FRAME = 1_024
 """Tokens of a frame: its activations stay in the cache of a core, and prepacked products are near their limit."""
@@ -95,22 +98,30 @@ class Packed:
         self.cls = model[1].pooling_mode == "cls"
         self.normalise = isinstance(model[-1], Normalize)
         self.prepacked = prepack and device.type == "cpu" and _prepacks(dtype)
+        in_tiles = self.prepacked and dtype == torch.bfloat16
+        self._in_tiles = in_tiles and _tiled.possible(self.width, self.heads, config.intermediate_size)
         table = body.embeddings
         self.words = self._to(table.word_embeddings.weight)
         self.positions = self._to(table.position_embeddings.weight.float() + table.token_type_embeddings.weight[0])
         self.norm = self._norm(table.LayerNorm)
         self.layers = [self._layer(layer) for layer in body.encoder.layer]
+        self.tiled = _tiled.Tiled(self) if self._in_tiles else None
 
     def _to(self, values: torch.Tensor) -> torch.Tensor:
         return values.detach().to(self.device, self.dtype).contiguous()
 
     def _norm(self, module: Any) -> _Linear:
+        if self._in_tiles:
+            return _Linear(module.weight.detach().float(), module.bias.detach().float())
         return _Linear(self._to(module.weight), self._to(module.bias))
 
     def _linear(self, *modules: Any) -> _Linear:
         """One product in place of several over the same input."""
         weight = self._to(torch.cat([module.weight for module in modules]))
-        bias = self._to(torch.cat([module.bias for module in modules]))
+        bias = torch.cat([module.bias.detach() for module in modules])
+        if self._in_tiles:
+            return _Linear(_tiled.weights(weight), bias.float())
+        bias = self._to(bias)
         return _Linear(torch.ops.mkldnn._reorder_linear_weight(weight, FRAME) if self.prepacked else weight, bias)
 
     def _layer(self, layer: Any) -> _Layer:
@@ -127,6 +138,8 @@ class Packed:
     @torch.inference_mode()
     def frame(self, ids: Sequence[np.ndarray], rows: int) -> torch.Tensor:
         """Vectors float32 (m, d) of texts in ascending length, their tokens int64, in a frame of `rows` rows."""
+        if self.tiled is not None:
+            return self._finish(self.tiled.vectors(ids))
         widths = np.array([len(one) for one in ids])
         filler = np.zeros(rows - int(widths.sum()), dtype=np.int64)
         flat = torch.from_numpy(np.concatenate([*ids, filler]))
@@ -166,6 +179,8 @@ class Packed:
         return F.layer_norm(values, (self.width,), norm.weight, norm.bias, self.epsilon)
 
     def _product(self, values: torch.Tensor, by: _Linear) -> torch.Tensor:
+        if self.tiled is not None:
+            return self.tiled.product(values, by)
         if self.prepacked:
             plain: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, *by, "none", [], "")
             return plain

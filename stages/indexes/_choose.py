@@ -40,9 +40,15 @@ def _measured(name: str, device: str, dimensions: int) -> dict[Kernel, float]:
 
 def _kernels(name: str, device: str) -> list[Kernel]:
     if device == "cpu":
-        from stages.compiled import amx
+        from stages.compiled import instructions
 
-        all_: list[Kernel] = [*([Tiles()] if amx.available() else []), Bf16(), Int8(), Dense(), Dense(blas="numpy")]
+        all_: list[Kernel] = [
+            *([Tiles()] if instructions.available() else []),
+            Bf16(),
+            Int8(),
+            Dense(),
+            Dense(blas="numpy"),
+        ]
     else:
         all_ = [Dense("bfloat16", device), Dense("float32", device)]
     return [kernel for kernel in all_ if name in ("auto", kernel.name)]

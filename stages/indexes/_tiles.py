@@ -58,7 +58,7 @@ class Tiles:
 
     def scores(self, documents: Documents, pack: Pack) -> Any:
         from stages.compiled import tiles
-        from stages.compiled.amx import whole_tiles
+        from stages.compiled.instructions import whole_tiles
 
         codes, rows = documents.codes
         out = self.room.scores(32 * len(codes), 32 * len(pack.codes))
@@ -69,7 +69,7 @@ class Tiles:
         self, documents: Documents, queries: Queries, limit: np.ndarray, span: np.ndarray, wanted: Iterable[int]
     ) -> Iterator[tuple[int, Pairs]]:
         from stages.compiled import tiles
-        from stages.compiled.amx import whole_tiles
+        from stages.compiled.instructions import whole_tiles
 
         codes, rows = documents.codes
         off = bound(documents, queries, 64 * codes.shape[1] + 16)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages import compiled, scoring
-from stages.compiled import amx
+from stages.compiled import instructions
 from stages.compiled.codes import to_bfloat16, to_bytes
 from stages.indexes._kernels import bound
 from stages.indexes._tiles import Tiles
@@ -122,7 +122,7 @@ def test_what_is_kept_and_damaged_is_compiled_anew(tmp_path: Path) -> None:
     assert run() == first
 
 
-@pytest.mark.skipif(not amx.available(), reason="no AMX")
+@pytest.mark.skipif(not instructions.available(), reason="no AMX")
 @pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (32, 32, 32), (33, 40, 50), (600, 7, 384), (1030, 70, 96)])
 def test_tiles_find_the_pairs_above_a_limit_in_the_order_of_documents(n: int, m: int, d: int) -> None:
     random = np.random.default_rng(n)

@@ -176,13 +176,13 @@ class _Body(torch.nn.Module):
         return features
 
 
-def roberta(kind: str) -> Any:
+def roberta(kind: str, **fields: Any) -> Any:
     import transformers
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     torch.manual_seed(0)
     config = getattr(transformers, kind.replace("Model", "Config"))(
-        vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        **{"hidden_size": 32, "num_attention_heads": 4, **fields}, vocab_size=100, num_hidden_layers=2, intermediate_size=64,
         max_position_embeddings=80, pad_token_id=1,
     )  # fmt: skip
     body = getattr(transformers, kind)(config, add_pooling_layer=False).eval()
@@ -191,4 +191,4 @@ def roberta(kind: str) -> Any:
         max_seq_length = 64
         tokenizer = _Tokenizer()
 
-    return Model(_Body(body), Pooling(32)).eval()
+    return Model(_Body(body), Pooling(config.hidden_size)).eval()
