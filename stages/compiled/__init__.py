@@ -15,6 +15,9 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+TILES = frozenset({"+amx-bf16", "+amx-tile", "+avx512bf16", "+avx512bw", "+avx512dq"})
+"""LLVM's names of what a processor needs for `stages.compiled.instructions`."""
+
 
 def compiled(signature: Any, any_order: bool = False) -> Callable[[F], F]:
     """A function as machine code for arguments of one signature. It lets other threads run meanwhile.
@@ -36,3 +39,10 @@ def compiled(signature: Any, any_order: bool = False) -> Callable[[F], F]:
 def given(dtype: Any, dimensions: int = 1) -> Any:
     """The type of an array that is only read."""
     return numba.types.Array(dtype, dimensions, "C", readonly=True)
+
+
+def emits(features: frozenset[str]) -> bool:
+    """Whether Numba compiles for a processor with these features."""
+    from numba.core.registry import cpu_target
+
+    return features <= set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))

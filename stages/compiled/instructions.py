@@ -1,8 +1,8 @@
 """Instructions of AVX-512 and AMX as functions for loops that Numba compiles: registers of 16 float32 values, and tiles.
 
 A register is a value with `+`, `-` and `*`. Tiles are eight, told by their number, of 16 rows of 64 bytes: bf16 (16, 32) or
-float32 (16, 16). bf16 is given as uint16. Places in an array are counted in its elements and not checked. Compiling any of
-this for a processor that has none of it ends the process: ask `stages.encoders._tiled.possible` first.
+float32 (16, 16). bf16 is given as uint16. Places in an array are counted in its elements and not checked. To compile any of
+this for a processor that lacks it ends the process, so then this file cannot be imported.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
+from stages.compiled import TILES, emits
+
+if not emits(TILES):
+    raise ImportError("the processor has no AMX, or Numba does not know of it")
+
 _I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _VECTOR, _WORDS, _HALVES = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_I32, 16), ir.VectorType(_I16, 16)
-_ARRAY, _TILE = (
-    object(),
-    object(),
-)  # arguments of an instruction: an array, of which it gets the address; a tile's number
+_ARRAY, _TILE = object(), object()
+"""Arguments of an instruction: an array, of which it gets the address, and the number of a tile."""
 
 
 class _BFloat(ir.Type):  # type: ignore[misc]

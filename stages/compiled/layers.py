@@ -39,7 +39,7 @@ from stages.compiled.instructions import (
     write_bf16,
 )
 
-INSTRUCTIONS = "62742915d5954b1fbb6332009d9c89db49931107d1303523a4e1bcd0ac37e873"
+INSTRUCTIONS = "cd50fce655207071d4567718184d1786b9b1716b7e6f4b9675ef76690163bf29"
 """The sha256 of instructions.py. What is kept of this file's loops is told by this file alone, so it has to change with that one."""
 
 _F = np.float32

@@ -15,7 +15,6 @@ import torch
 if TYPE_CHECKING:
     from stages.encoders._packed import Packed
 
-_NEEDED = {"+amx-bf16", "+amx-tile", "+avx512bf16", "+avx512bw", "+avx512dq"}
 _RAISED = 384  # rows whose widest values, those within the feed-forward part, are held: they stay in the cache
 
 
@@ -28,10 +27,9 @@ def possible(width: int, heads: int, between: int) -> bool:
             return False
     except (AttributeError, RuntimeError):
         return False
-    from numba.core.registry import cpu_target
+    from stages import compiled
 
-    features = cpu_target.target_context.codegen().magic_tuple()[2]
-    return set(features.split(",")) >= _NEEDED
+    return compiled.emits(compiled.TILES)
 
 
 def weights(values: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,10 @@
 
 import hashlib
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +33,14 @@ def test_what_is_kept_of_layers_is_told_from_that_of_other_instructions() -> Non
     told = re.search(r'^INSTRUCTIONS = "(\w+)"$', (SOURCE / "layers.py").read_text(), re.MULTILINE)
     assert told
     assert told[1] == hashlib.sha256((SOURCE / "instructions.py").read_bytes()).hexdigest()
+
+
+def test_a_processor_without_tiles_is_told_and_not_compiled_for() -> None:
+    asked = "import stages.compiled.instructions"
+    other = {**os.environ, "NUMBA_CPU_NAME": "haswell"}
+    found = subprocess.run([sys.executable, "-c", asked], env=other, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "ImportError: the processor has no AMX" in found.stderr
 
 
 class Array(NamedTuple):

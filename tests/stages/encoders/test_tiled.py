@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages import compiled
 from stages.arrays import cosines
 from stages.encoders import _packed, _tiled
 from tests.models import tiny
@@ -21,7 +22,7 @@ def test_widths_that_fill_no_tile_are_not_possible(width: int, heads: int, betwe
 
 def test_a_processor_without_an_instruction_or_a_torch_without_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(_tiled, "_NEEDED", {"+no-such-thing"})
+        patch.setattr(compiled, "TILES", frozenset({"+no-such-thing"}))
         assert not _tiled.possible(64, 2, 64)
     monkeypatch.delattr(torch.cpu, "_init_amx", raising=False)
     assert not _tiled.possible(64, 2, 64)
