@@ -43,6 +43,12 @@ def available() -> bool:
     return set(features.split(",")) >= _NEEDED
 
 
+def require() -> None:
+    """Raises ImportError where loops with these instructions cannot be compiled: to try would end the process."""
+    if not available():
+        raise ImportError("the processor has no AMX, or system, torch or Numba do not know of it")
+
+
 def whole_tiles() -> np.ndarray:
     """What `configure` reads, uint8 (64,): the palette; bytes a row from 16 on, in uint16; rows from 48 on."""
     tiles = np.zeros(64, dtype=np.uint8)

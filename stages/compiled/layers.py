@@ -31,6 +31,7 @@ from stages.compiled.instructions import (
     read,
     read_bf16,
     release,
+    require,
     rounded,
     scaled,
     smaller,
@@ -40,6 +41,8 @@ from stages.compiled.instructions import (
     write,
     write_bf16,
 )
+
+require()
 
 _F = np.float32
 _BITS, _GIVEN = types.uint16[::1], given(types.uint16)

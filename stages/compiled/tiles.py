@@ -13,8 +13,22 @@ import numpy as np
 from numba import njit, types
 
 from stages.compiled import compiled, given
-from stages.compiled.instructions import TILES, aligned, clear, configure, lowest, multiply, put, read, release, take
+from stages.compiled.instructions import (
+    TILES,
+    aligned,
+    clear,
+    configure,
+    lowest,
+    multiply,
+    put,
+    read,
+    release,
+    require,
+    take,
+)
 from stages.compiled.instructions import above as _above
+
+require()
 
 _ROWS = 512  # documents that stay in the cache together with a pack of queries
 _CODES, _LIMITS = given(types.uint16), given(types.float32)

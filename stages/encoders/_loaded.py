@@ -333,18 +333,15 @@ class Loaded:
         joined = [prompt + text for prompt, text in items]
         with self._tokenizing:
             if not tokenizer.is_fast:
-                how = {"truncation": limit is not None, "max_length": limit, "return_attention_mask": False}
+                how = {"truncation": limit is not None, "max_length": limit}
                 cut, whole = (tokenizer(joined, verbose=False, **each)["input_ids"] for each in (how, {}))
-                return [np.array(one, dtype=np.int64) for one in cut], [
-                    one != all_ for one, all_ in zip(cut, whole, strict=True)
-                ]
+                long = [len(some) < len(all_) for some, all_ in zip(cut, whole, strict=True)]
+                return [np.array(one, dtype=np.int64) for one in cut], long
             strategy = TruncationStrategy.DO_NOT_TRUNCATE if limit is None else TruncationStrategy.LONGEST_FIRST
             tokenizer.set_truncation_and_padding(PaddingStrategy.DO_NOT_PAD, strategy, limit, 0, None, None)
             encode = tokenizer.backend_tokenizer.encode_batch_fast
-            alone = (
-                self.device.type == "cpu"
-            )  # a tokenizer's threads are worth less than the cores that embed meanwhile
-            found = [encode([text])[0] for text in joined] if alone else encode(joined)
+            # Beside a processor's cores that embed, a tokenizer's own threads cost more than they gain.
+            found = [encode([text])[0] for text in joined] if self.device.type == "cpu" else encode(joined)
         return [np.array(one.ids, dtype=np.int64) for one in found], [bool(one.overflowing) for one in found]
 
 

@@ -1,6 +1,9 @@
 """Layers in tiles against torch in float64."""
 
 import math
+import os
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +21,15 @@ LOG2_E = math.log2(math.e)
 amx = pytest.mark.skipif(not HERE, reason="no processor with AMX and bf16")
 if HERE:
     from stages.compiled import layers
+
+
+@pytest.mark.parametrize("loops", ["layers", "tiles"])
+def test_a_processor_without_tiles_is_told_and_not_compiled_for(loops: str) -> None:
+    asked = f"import stages.compiled.{loops}"
+    other = {**os.environ, "NUMBA_CPU_NAME": "generic"}
+    found = subprocess.run([sys.executable, "-c", asked], env=other, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "ImportError: the processor has no AMX" in found.stderr
 
 
 class Array(NamedTuple):

@@ -134,6 +134,20 @@ def test_each_distinct_prompt_and_text_is_tokenized_once(monkeypatch: pytest.Mon
     assert sorted(seen) == ["a", "find: a", "find: b"]
 
 
+@pytest.mark.parametrize("fast", [True, False], ids=["without offsets", "as the library does"])
+@pytest.mark.parametrize("limit", [None, 9])
+def test_tokens_are_the_library_s(limit: int | None, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = tiny().load("cpu", "fp32")
+    tokenizer = loaded.model.tokenizer
+    monkeypatch.setattr(type(tokenizer), "is_fast", fast)
+    texts = [*some(20), "", "naïve 東京 [SEP] x", "fever " * 7, "fever " * 8]
+    found, long = loaded._tokenized([("", text) for text in texts], limit=limit)
+    how = {} if limit is None else {"truncation": True, "max_length": limit}
+    assert [one.tolist() for one in found] == [tokenizer(text, **how)["input_ids"] for text in texts]
+    assert long == [limit is not None and len(tokenizer(text)["input_ids"]) > limit for text in texts]
+    assert limit is None or long[-2:] == [False, True]
+
+
 @pytest.mark.parametrize("encoder", [tiny, static], ids=["transformer", "static"])
 def test_fewer_dimensions_are_the_first_ones_at_length_one(encoder: Any) -> None:
     texts = some(5)
