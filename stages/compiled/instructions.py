@@ -181,7 +181,7 @@ def write_bf16(b: Any, data: Any, place: Any, one: Any, two: Any) -> None:
 
 @_instruction(_LANES, _LANES, _LANES, _LANES)
 def fused(b: Any, by: Any, times: Any, plus: Any) -> Any:
-    """By · times + plus, rounded once."""
+    """The product of by and times, and plus, rounded once."""
     return _call(b, "llvm.fma.v16f32", _VECTOR, by, times, plus)
 
 
@@ -235,7 +235,7 @@ def rounded(b: Any, value: Any) -> Any:
 
 @_instruction(_LANES, _LANES, _LANES)
 def scaled(b: Any, value: Any, exponent: Any) -> Any:
-    """Value · 2^exponent, for whole exponents of any size."""
+    """The value times 2^exponent, for whole exponents of any size."""
     name, whole = "llvm.x86.avx512.mask.scalef.ps.512", (_I16(-1), _I32(4))  # all lanes, rounded as usual
     return _call(b, name, _VECTOR, value, exponent, value, *whole)
 

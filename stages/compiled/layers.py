@@ -127,7 +127,7 @@ def _settle(depth: Any, found: Any, count: Any, out: Any, to: Any, rows: Any) ->
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
 def _gelu(x: Any) -> Any:
-    """X · Φ(x), off by less than 5e-5: Φ(x) = 1/2 + x · p(x²) up to 4.25, where p has the least error of x² · p(x²)."""
+    """GELU, x · Φ(x), off by less than 5e-5: Φ(x) = 1/2 + x · p(x²) up to 4.25, where p has the least error of x² · p(x²)."""
     x = larger(x, every(_F(-4.25)))
     bounded = smaller(x, every(_F(4.25)))
     z = bounded * bounded
