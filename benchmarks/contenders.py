@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,24 @@ def _save_hits(folder: Path, name: str, rows: np.ndarray) -> None:
     np.save(place / f"{name}.npy", rows.astype(np.int32))
 
 
+def _load_loops() -> None:
+    """Loads what is compiled, which is not part of the work, as the loading of FAISS is not."""
+    from stages.compiled import instructions
+
+    names = ["codes", "pairs", "products", *(["tiles"] if instructions.available() else [])]
+    for name in names:
+        import_module(f"stages.compiled.{name}")
+
+
 def search_ours(folder: Path, options: dict[str, Any]) -> Work:
     """Hardrock's search: the index is built, and each block of queries searched and rescored in float64."""
     import faiss  # noqa: F401 - its loading is not part of the work
 
-    import stages.compiled.codes
-    import stages.compiled.pairs
-    import stages.compiled.products  # noqa: F401 - nor is this one's
     from stages.registry import build
     from stages.scoring import longest
     from stages.search import Holding, Joined, certified_search
 
+    _load_loops()
     fields = dict(options["index"])
     kind: Any = build("indexes", fields.pop("name"), fields)
     documents, queries = _vectors(folder, options["mapped"])
@@ -146,14 +154,12 @@ def triplets_ours(folder: Path, options: dict[str, Any]) -> Work:
     import faiss  # noqa: F401
     import pyarrow.parquet as pq
 
-    import stages.compiled.codes
-    import stages.compiled.pairs
-    import stages.compiled.products  # noqa: F401
     from benchmarks.memory import run, vectors
     from pipeline.memory import MemoryTable
     from stages import deepen, export, index, judge, mine, sample, teach
     from stages.schemas import PICTURES
 
+    _load_loops()
     documents, queries = _vectors(folder, False)
     inputs: dict[str, Any] = {
         name: MemoryTable((pq.read_table(folder / f"{name}.parquet"),)) for name in ("corpus", "queries", "qrels")

@@ -27,7 +27,11 @@ def choose(name: str, device: str, rows: int, dimensions: int) -> Kernel:
 @cache
 def _measured(name: str, device: str, dimensions: int) -> dict[Kernel, float]:
     """The sound kernels of a name, or of all for auto, and what a pair costs them in seconds, 0 for one that is alone."""
-    sound = [kernel for kernel in _kernels(name, device) if passes(kernel, dimensions)]
+    sound: list[Kernel] = []
+    for kernel in _kernels(name, device):
+        in_tiles = any(isinstance(each, Tiles) for each in sound)  # than which these are never faster
+        if not (in_tiles and isinstance(kernel, Bf16 | Dense)) and passes(kernel, dimensions):
+            sound.append(kernel)
     if not sound:
         raise ResourceError(
             f"the kernel {name} does not give right results here",
