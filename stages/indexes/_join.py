@@ -69,7 +69,7 @@ class Join:
             return
         lengths = euclidean(queries)
         room = self._pairs // share
-        group = max(pack, room // int(4 * _OVER * fetch) // pack * pack)
+        group = max(pack, room // int(2 * _OVER * fetch) // pack * pack)
         passes = max(1, -(-len(queries) // group))
         group = max(pack, -(-len(queries) // passes // pack) * pack)  # as many passes, and the least memory
         # Scores that are closer than a step of the grid are ties, which rows break: none of them may be dropped.
