@@ -34,6 +34,8 @@ def named(kernel: str) -> Iterator[str]:
         yield kernel
         return
     _choose._measured.cache_clear()
-    with patch.object(_choose, "_kernels", fewer):
-        yield "bf16"
-    _choose._measured.cache_clear()
+    try:
+        with patch.object(_choose, "_kernels", fewer):
+            yield "bf16"
+    finally:
+        _choose._measured.cache_clear()

@@ -342,6 +342,46 @@ def multiply(b: Any, total: Any, left: Any, right: Any) -> None:
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
+def clear_block() -> None:
+    """Fills the tiles 0 to 3, which are float32 (32, 32) together, with zeros."""
+    clear(0)
+    clear(1)
+    clear(2)
+    clear(3)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def multiply_block(left: Any, i: Any, right: Any, j: Any) -> None:
+    """Adds to the tiles 0 to 3 the product of bf16 (32, 32), two tiles from `i` on, and (32, 32), as `in_turns` has them, from `j` on."""
+    take(4, left, i, 64)
+    take(6, right, j, 64)
+    multiply(0, 4, 6)
+    take(7, right, j + 512, 64)
+    multiply(1, 4, 7)
+    take(5, left, i + 512, 64)
+    multiply(2, 5, 6)
+    multiply(3, 5, 7)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def put_block(out: Any, begin: Any, across: Any) -> None:
+    """Writes the tiles 0 to 3 to out, float32 with `across` values a row, from `begin` on."""
+    put(0, out, begin, 4 * across)
+    put(1, out, begin + 16, 4 * across)
+    put(2, out, begin + 16 * across, 4 * across)
+    put(3, out, begin + 16 * across + 16, 4 * across)
+
+
+def in_turns(values: Any) -> Any:
+    """A bf16 tensor (n, k), multiples of 32, as what is multiplied by: for each 32 rows and values two tiles (n/32, k/32, 2, 16, 16, 2).
+
+    In each lie pairs of values of 16 rows in turns.
+    """
+    n, k = values.shape
+    return values.view(n // 32, 2, 16, k // 32, 16, 2).permute(0, 3, 1, 4, 2, 5).contiguous()
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
 def aligned(count: Any) -> Any:
     """float32 (count,) that begins with a line of the cache."""
     whole = np.zeros(count + 16, np.float32)

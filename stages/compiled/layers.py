@@ -18,6 +18,7 @@ from stages.compiled.instructions import (
     TILES,
     aligned,
     clear,
+    clear_block,
     configure,
     every,
     fetch,
@@ -27,7 +28,9 @@ from stages.compiled.instructions import (
     larger,
     largest,
     multiply,
+    multiply_block,
     put,
+    put_block,
     read,
     read_bf16,
     release,
@@ -176,29 +179,15 @@ def product(
             row, column = 32 * (block // across), 32 * (block % across)
         else:
             row, column = 32 * (block % down), 32 * (block // down)
-        clear(0)
-        clear(1)
-        clear(2)
-        clear(3)
+        clear_block()
         for step in range(steps):
-            place, weight = (step * rows + row) * 32, (column // 32 * steps + step) * 1024
-            take(4, values, place, 64)
-            take(6, weights, weight, 64)
-            multiply(0, 4, 6)
-            take(7, weights, weight + 512, 64)
-            multiply(1, 4, 7)
-            take(5, values, place + 512, 64)
-            multiply(2, 5, 6)
-            multiply(3, 5, 7)
+            multiply_block(values, (step * rows + row) * 32, weights, (column // 32 * steps + step) * 1024)
             first, last = min(32, step * each), min(32, step * each + each)
             for line in range(first, last):
                 fetch(out, column * lines + 32 * (row + line))
             if some:
                 _finish(sums, 1024 - now, first, last, bias, column_before, raised, out, to_before)
-        put(0, sums, now, 128)
-        put(1, sums, now + 16, 128)
-        put(2, sums, now + 512, 128)
-        put(3, sums, now + 528, 128)
+        put_block(sums, now, 32)
         now, column_before, to_before, some = 1024 - now, column, column * lines + 32 * row, True
     release()
     _finish(sums, 1024 - now, 0, 32, bias, column_before, raised, out, to_before)

@@ -16,15 +16,14 @@ from stages.compiled import compiled, given
 from stages.compiled.instructions import (
     TILES,
     aligned,
-    clear,
+    clear_block,
     configure,
     lowest,
-    multiply,
-    put,
+    multiply_block,
+    put_block,
     read,
     release,
     require,
-    take,
 )
 from stages.compiled.instructions import above as _above
 
@@ -36,33 +35,8 @@ _CODES, _LIMITS = given(types.uint16), given(types.float32)
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
 def _multiply(documents: Any, row: Any, queries: Any, column: Any, step: Any, steps: Any) -> None:
-    """Adds to the tiles 0 to 3 the product of 32 values, the `step`-th of all, of 32 documents and 32 queries."""
-    document, query = (row // 32 * steps + step) * 1024, (column // 32 * steps + step) * 1024
-    take(4, documents, document, 64)
-    take(6, queries, query, 64)
-    multiply(0, 4, 6)
-    take(7, queries, query + 512, 64)
-    multiply(1, 4, 7)
-    take(5, documents, document + 512, 64)
-    multiply(2, 5, 6)
-    multiply(3, 5, 7)
-
-
-@njit(inline="always")  # type: ignore[untyped-decorator]
-def _clear() -> None:
-    clear(0)
-    clear(1)
-    clear(2)
-    clear(3)
-
-
-@njit(inline="always")  # type: ignore[untyped-decorator]
-def _put(out: Any, begin: Any, across: Any) -> None:
-    """Writes the tiles 0 to 3 to out, float32 with `across` values a row, from `begin` on."""
-    put(0, out, begin, 4 * across)
-    put(1, out, begin + 16, 4 * across)
-    put(2, out, begin + 16 * across, 4 * across)
-    put(3, out, begin + 16 * across + 16, 4 * across)
+    """Adds to a block the product of 32 values, the `step`-th of all, of 32 documents and 32 queries."""
+    multiply_block(documents, (row // 32 * steps + step) * 1024, queries, (column // 32 * steps + step) * 1024)
 
 
 @compiled(types.void(_CODES, _CODES, types.int64, TILES, types.float32[:, ::1]))
@@ -72,10 +46,10 @@ def scores(documents: Any, queries: Any, d: Any, tiles: Any, out: Any) -> None:
     configure(tiles)
     for row in range(0, n, 32):
         for column in range(0, m, 32):
-            _clear()
+            clear_block()
             for step in range(steps):
                 _multiply(documents, row, queries, column, step, steps)
-            _put(flat, row * m + column, m)
+            put_block(flat, row * m + column, m)
     release()
 
 
@@ -130,13 +104,13 @@ def above(
     for block in range(0, n, _ROWS):
         for column in range(0, len(floor), 32):
             for row in range(block, min(block + _ROWS, n), 32):
-                _clear()
+                clear_block()
                 for step in range(steps):
                     _multiply(documents, row, queries, column, step, steps)
                     if some:
                         first, last = min(32, step * each), min(32, step * each + each)
                         pair = _keep(ready, first, last, limits, document, query, count, error, pair, out)
-                _put(waiting, 0, 32)
+                put_block(waiting, 0, 32)
                 ready, waiting = waiting, ready
                 limits, document, query, some = (read(floor, column), read(floor, column + 16)), row, column, True
     release()

@@ -29,9 +29,10 @@ def possible(width: int, heads: int, between: int) -> bool:
 
 def weights(values: torch.Tensor) -> torch.Tensor:
     """Weights (n, k) of a linear layer as `stages.compiled.layers.product` reads them: bf16 (n · k,)."""
-    n, k = values.shape
-    parts = values.to(torch.bfloat16).view(n // 32, 2, 16, k // 32, 16, 2)
-    return parts.permute(0, 3, 1, 4, 2, 5).reshape(-1)
+    from stages.compiled.instructions import in_turns
+
+    found: torch.Tensor = in_turns(values.to(torch.bfloat16))
+    return found.reshape(-1)
 
 
 def _bits(values: torch.Tensor) -> np.ndarray:

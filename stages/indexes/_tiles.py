@@ -48,12 +48,14 @@ class Tiles:
     def _encode(self, values: np.ndarray) -> tuple[Pack, np.ndarray, np.ndarray]:
         import torch
 
+        from stages.compiled.instructions import in_turns
+
         exact = torch.from_numpy(values)
         codes = exact.bfloat16()
         both = (torch.linalg.vector_norm(v, dim=1, dtype=torch.float64) for v in (codes.float(), exact - codes.float()))
         length, error = (of.numpy() for of in both)
         wide = torch.nn.functional.pad(codes, (0, -codes.shape[1] % 32, 0, -len(codes) % 32))
-        laid = wide.view(len(wide) // 32, 2, 16, -1, 16, 2).permute(0, 3, 1, 4, 2, 5).contiguous()
+        laid = in_turns(wide)
         return Pack(laid.view(torch.uint16).numpy().reshape(len(laid), -1), None), length, error
 
     def scores(self, documents: Documents, pack: Pack) -> Any:
